@@ -1,0 +1,169 @@
+"""The calibration file: what standardises sketches and what an honest distance looks like.
+
+One safetensors file a model: tensors in the body, everything else as JSON under the header's
+`calibration` key. It is named by the SHA-256 of its bytes. `validator.calibrate` writes it; miners need
+its statistics, auditors its thresholds too.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import safetensors.torch
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from shared.canonical import canonical_json, sha256_hex
+from shared.errors import ModelError
+from shared.identifiers import Hex32, Message
+
+MAX_FILE_BYTES = 1 << 28
+CALIBRATION_FILE = "constantinople-calibration.safetensors"
+"""Looked for in the model's folder when no other file is named."""
+
+
+class HonestNoise(Message):
+    """How far honest sketches lie from the reference, and the limits drawn from that.
+
+    Distances are 1 − cosine between a miner's sketch and the reference's. `layer_scale[i]` is the mean
+    honest distance at layer i+1; an audit's score is the mean over its points of distance / scale.
+    """
+
+    layer_scale: tuple[Annotated[float, Field(gt=0)], ...]
+    audit_limit: Annotated[float, Field(gt=0)]
+    """An audit whose score is above this fails."""
+    replay_limit: Annotated[float, Field(gt=0)]
+    """A replayed vector whose distance / scale is above this fails."""
+    fitted_requests: int
+    held_out_requests: int
+    held_out_false_alarms: int
+    """Held-out honest audits above `audit_limit`."""
+    held_out_highest: float
+    """The highest score of a held-out honest audit."""
+
+
+class CalibrationHeader(Message):
+    """The JSON part of the file."""
+
+    version: Literal["calibration/1"] = "calibration/1"
+    model: str
+    model_digest: Hex32
+    num_layers: Annotated[int, Field(ge=1, le=1024)]
+    hidden_size: Annotated[int, Field(ge=1, le=1 << 16)]
+    reference: str
+    """How the reference was computed: library, version, dtype, device."""
+    statistics_tokens: int
+    """Positions that mean and deviation were measured over."""
+    engine: str | None = None
+    """What produced the honest data of `noise`."""
+    noise: HonestNoise | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A parsed calibration file.
+
+    Attributes:
+        mean, deviation: float32, [num_layers, hidden_size]; row i is layer i+1.
+        digest: SHA-256 of the statistics alone (mean, deviation, model), so that thresholds can be
+            refined without invalidating what miners have committed to.
+    """
+
+    header: CalibrationHeader
+    mean: Tensor
+    deviation: Tensor
+
+    @property
+    def digest(self) -> str:
+        identity = {"model": self.header.model, "model_digest": self.header.model_digest}
+        return sha256_hex(canonical_json(identity) + _raw(self.mean) + _raw(self.deviation))
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """(mean, deviation) of a layer from 1 to num_layers, each [hidden_size]."""
+        return self.mean[layer - 1], self.deviation[layer - 1]
+
+
+def _raw(tensor: Tensor) -> bytes:
+    return tensor.to(torch.float32).contiguous().view(torch.uint8).cpu().numpy().tobytes()
+
+
+def write_calibration(calibration: Calibration, file: Path) -> None:
+    """Write the file in one step: readers see the old one or the new one."""
+    tensors = {"mean": calibration.mean.contiguous(), "deviation": calibration.deviation.contiguous()}
+    metadata = {"calibration": canonical_json(calibration.header).decode()}
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+    partial.replace(file)
+
+
+def read_calibration(file: Path) -> Calibration:
+    """Read and check a calibration file.
+
+    Raises:
+        ModelError: it is missing, damaged, or its shapes contradict its header.
+    """
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"the calibration file {file} is larger than {MAX_FILE_BYTES} bytes")
+        return parse_calibration(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"the calibration file {file} can't be read: {error.strerror}") from None
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
+
+
+def parse_calibration(data: bytes) -> Calibration:
+    """A calibration from a file's bytes.
+
+    Raises:
+        ModelError: the bytes are not a calibration file.
+    """
+    try:
+        header = CalibrationHeader.model_validate_json(_header_json(data))
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValidationError, ValueError, KeyError) as error:
+        raise ModelError(f"this is not a calibration file: {error}") from None
+    mean, deviation = tensors.get("mean"), tensors.get("deviation")
+    shape = (header.num_layers, header.hidden_size)
+    for name, tensor in (("mean", mean), ("deviation", deviation)):
+        if tensor is None or tensor.shape != shape or not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"the calibration's {name} is not a finite tensor of shape {shape}")
+    if header.noise is not None and len(header.noise.layer_scale) != header.num_layers:
+        raise ModelError(
+            f"the calibration names {len(header.noise.layer_scale)} layer scales, not {shape[0]}"
+        )
+    assert mean is not None
+    assert deviation is not None
+    return Calibration(header, mean.to(torch.float32), deviation.to(torch.float32))
+
+
+def _header_json(data: bytes) -> str:
+    (length,) = struct.unpack("<Q", data[:8]) if len(data) >= 8 else (0,)
+    if not 0 < length <= len(data) - 8:
+        raise ValueError("the header is missing or cut short")
+    header = json.loads(data[8 : 8 + length])
+    text = header["__metadata__"]["calibration"]
+    if not isinstance(text, str):
+        raise ValueError("the header's calibration is not text")
+    return text
+
+
+def find_calibration(model: str, named: Path | None) -> Path:
+    """The file to use: the named one, or the one in the model's folder.
+
+    Raises:
+        ModelError: there is none; the message says how to get one.
+    """
+    if named is not None:
+        return named.expanduser()
+    beside = Path(model).expanduser() / CALIBRATION_FILE
+    if beside.exists():
+        return beside
+    raise ModelError(
+        f"there is no calibration file for {model}: name one with --calibration FILE "
+        "(the network's operator publishes it; a new network makes it with python -m validator.calibrate)"
+    )

@@ -1,0 +1,68 @@
+"""The exceptions this project raises on purpose.
+
+    ConstantinopleError
+    ├── ConfigError            a flag, variable or file holds a value that is not allowed
+    ├── MalformedMessage       bytes from a peer, the chain or the store are not what the protocol says
+    ├── SignatureMismatch      a signature is missing, malformed or by another key
+    ├── CommitmentMismatch     an opening does not lead to the committed Merkle root
+    ├── ChainError             the chain refused a call, for a reason it named
+    │   └── ChainUnavailable   the chain could not be reached or did not answer in time
+    ├── StoreError             the object store failed or refused
+    │   ├── ObjectMissing      no object of that name
+    │   └── ObjectExists       a create-only write met an existing object
+    └── ModelError             a model or calibration file is missing, damaged or not the expected one
+
+Messages say what happened, to what, and what to do next.
+"""
+
+
+class ConstantinopleError(Exception):
+    """Base of every exception that this project raises on purpose."""
+
+
+class ConfigError(ConstantinopleError):
+    """A flag, environment variable or configuration file holds a value that is not allowed."""
+
+
+class MalformedMessage(ConstantinopleError):
+    """Bytes from outside are not the message that the protocol asks for."""
+
+
+class SignatureMismatch(ConstantinopleError):
+    """A signature is missing, malformed, or made by another key than the claimed one."""
+
+
+class CommitmentMismatch(ConstantinopleError):
+    """An opening does not lead to the committed Merkle root."""
+
+
+class ChainError(ConstantinopleError):
+    """The chain refused a call.
+
+    Attributes:
+        code: the chain's own name of the error (``SettingWeightsTooFast`` …), or "".
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ChainUnavailable(ChainError):
+    """The chain could not be reached, or did not answer in time."""
+
+
+class StoreError(ConstantinopleError):
+    """The object store failed, or refused an operation."""
+
+
+class ObjectMissing(StoreError):
+    """There is no object of that name."""
+
+
+class ObjectExists(StoreError):
+    """A create-only write met an object of that name."""
+
+
+class ModelError(ConstantinopleError):
+    """A model or calibration file is missing, damaged, or not the expected one."""

@@ -1,0 +1,54 @@
+"""The gateway's record of one request: what was sent to which miner, what came back, and when."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.identifiers import Message, RequestId, Ss58
+from shared.receipts import MAX_CHOICES, Count, UnixMs
+
+Milliseconds = Annotated[float, Field(ge=0)]
+
+Outcome = Literal["answered", "client_left", "refused", "failed"]
+"""answered: a whole answer reached the client. client_left: the client went away first.
+refused: the miner answered with an error that is the client's fault (HTTP 4xx).
+failed: the miner did not answer, broke off, or answered nonsense."""
+
+
+class ChoiceRecord(Message):
+    """One choice as the gateway saw it; token ids are counted and copied from the miner's events."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_CHOICES)]
+    prompt_token_ids: tuple[int, ...]
+    output_token_ids: tuple[int, ...]
+    finish_reason: str | None
+
+
+class RequestRecord(Message):
+    """One attempt at one miner. Times ending in `_ms` are milliseconds; `*_at_ms` are Unix time."""
+
+    version: Literal["record/1"] = "record/1"
+    request_id: RequestId
+    gateway_hotkey: Ss58
+    miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
+    miner_hotkey: Ss58
+    path: Annotated[str, Field(max_length=256)]
+    request_body: str
+    """The body exactly as it was sent to the miner; a receipt's `request_digest` is its SHA-256."""
+    streamed: bool
+    store: bool
+    outcome: Outcome
+    http_status: int | None
+    error: str | None
+    """What went wrong, in words, when the outcome is `refused` or `failed`."""
+    started_at_ms: UnixMs
+    finished_at_ms: UnixMs
+    ttft_ms: Milliseconds | None
+    """From sending the request to the first event with a token; None for answers in one piece."""
+    duration_ms: Milliseconds
+    prompt_tokens: Count
+    output_tokens: Count
+    """Over all choices, counted by the gateway from token ids."""
+    choices: Annotated[tuple[ChoiceRecord, ...], Field(max_length=MAX_CHOICES)]
+    receipt: dict[str, Any] | None
+    """The miner's receipt as it came, not yet checked; auditors check it."""
