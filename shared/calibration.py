@@ -22,8 +22,9 @@ from shared.errors import ModelError
 from shared.identifiers import Hex32, Message
 
 MAX_FILE_BYTES = 1 << 28
-CALIBRATION_FILE = "constantinople-calibration.safetensors"
-"""Looked for in the model's folder when no other file is named."""
+CALIBRATION_FILE = "constantinople.calibration"
+"""Looked for in the model's folder when no other file is named. Its name must not end in .safetensors:
+vLLM loads every such file of the folder as weights."""
 
 
 class HonestNoise(Message):

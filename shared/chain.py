@@ -11,8 +11,9 @@ from bittensor._generated import storage
 from bittensor._transport.errors import SubstrateRequestException
 from bittensor.result import BittensorError
 from bittensor.result import ChainError as SdkChainError
+from bittensor.settings import NETWORKS
 
-from shared.errors import ChainError, ChainUnavailable
+from shared.errors import ChainError, ChainUnavailable, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,19 @@ class Chain(Protocol):
 def is_local_network(network: str) -> bool:
     """Whether the network's node runs on this machine, so that loopback axons are fine."""
     return network == "local" or "//127.0.0.1" in network or "//localhost" in network or "//[::1]" in network
+
+
+def check_network(network: str) -> None:
+    """Check that the SDK knows `network`.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if network not in NETWORKS and not network.startswith(("ws://", "wss://")):
+        known = ", ".join(sorted(NETWORKS))
+        raise ConfigError(
+            f"there is no network {network!r}; --network takes {known}, or a ws:// or wss:// address"
+        )
 
 
 class SubtensorChain:
@@ -198,6 +212,18 @@ class SubtensorChain:
             return {int(uid): {int(to): int(weight) for to, weight in row} for uid, row in rows}
 
         return await self._call("reading weights", READ_DEADLINE_S, read)
+
+    async def weights_rate_limit(self) -> int:
+        """Blocks that must lie between two settings of weights by one hotkey.
+
+        Raises:
+            ChainError: as every method of `Chain`.
+        """
+
+        async def read(client: Any) -> int:
+            return int(await client.query(storage.SubtensorModule.WeightsSetRateLimit, [self._netuid]) or 0)
+
+        return await self._call("reading the weights rate limit", READ_DEADLINE_S, read)
 
     async def close(self) -> None:
         await self._drop()

@@ -128,7 +128,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(config: type[Any], hints: Mapping[str, Any], description: str, prog: str | None) -> _Parser:
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     for field in dataclasses.fields(config):
-        shown = "" if field.default in (None, ()) else f" (default: {field.default})"
+        shown = "" if field.default in (None, (), "") else f" (default: {field.default})"
         text = f"{field.metadata['help']}{shown} [{environment_name(field.name)}]".replace("%", "%%")
         if _inner_type(hints[field.name]) is bool:
             action: Any = argparse.BooleanOptionalAction

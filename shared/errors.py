@@ -10,7 +10,8 @@
     ├── StoreError             the object store failed or refused
     │   ├── ObjectMissing      no object of that name
     │   └── ObjectExists       a create-only write met an existing object
-    └── ModelError             a model or calibration file is missing, damaged or not the expected one
+    ├── ModelError             a model or calibration file is missing, damaged or not the expected one
+    └── NotReproducible        what a client asked for can't be rebuilt by an auditor, so nothing can be said
 
 Messages say what happened, to what, and what to do next.
 """
@@ -66,3 +67,7 @@ class ObjectExists(StoreError):
 
 class ModelError(ConstantinopleError):
     """A model or calibration file is missing, damaged, or not the expected one."""
+
+
+class NotReproducible(ConstantinopleError):
+    """What a client asked for can't be rebuilt by an auditor: the miner is neither cleared nor to blame."""

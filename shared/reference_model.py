@@ -28,7 +28,7 @@ class ReferenceModel:
         self._trunk: nn.Module = model.get_decoder()
         self._layers: Sequence[nn.Module] = list(model.get_decoder().layers)
         self._device = device
-        self._embedding_rows = int(model.config.vocab_size)
+        self.vocabulary_size = int(model.config.vocab_size)
         self.hidden_size = int(model.config.hidden_size)
 
     @classmethod
@@ -110,8 +110,8 @@ class ReferenceModel:
                 raise ValueError(f"layer {layer} does not exist; the model has {self.num_layers}")
             if not all(0 <= position < len(token_ids) for position in positions):
                 raise ValueError(f"a position of {list(positions)} is outside {len(token_ids)} tokens")
-        if not all(0 <= token < self._embedding_rows for token in token_ids):
-            raise ValueError(f"a token id is outside the vocabulary of {self._embedding_rows}")
+        if not all(0 <= token < self.vocabulary_size for token in token_ids):
+            raise ValueError(f"a token id is outside the vocabulary of {self.vocabulary_size}")
 
 
 _Output = Tensor | tuple[Tensor, ...]

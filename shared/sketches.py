@@ -27,8 +27,8 @@ scale; this only keeps sums of squares finite in 32-bit arithmetic."""
 
 
 @lru_cache(maxsize=8)
-def projection_matrix(hidden_size: int) -> Tensor:
-    """The public random projection, shape [hidden_size, 64], float32, entries ±1/8.
+def projection_matrix(hidden_size: int, device: str = "cpu") -> Tensor:
+    """The public random projection, shape [hidden_size, 64], float32, entries ±1/8, on `device`.
 
     Signs are the bits of SHAKE-256, so every machine builds the same matrix.
     """
@@ -37,7 +37,7 @@ def projection_matrix(hidden_size: int) -> Tensor:
     packed = torch.frombuffer(bytearray(stream), dtype=torch.uint8)
     bits = (packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8)) & 1
     signs = bits.to(torch.float32).reshape(hidden_size, SKETCH_SIZE) * 2 - 1
-    return signs / math.sqrt(SKETCH_SIZE)
+    return (signs / math.sqrt(SKETCH_SIZE)).to(device)
 
 
 def standardise(hidden: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def standardise(hidden: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 def sketch(hidden: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Sketches of hidden vectors: [..., hidden_size] → [..., 64], bfloat16, on `hidden`'s device."""
-    projection = projection_matrix(hidden.shape[-1]).to(hidden.device)
+    projection = projection_matrix(hidden.shape[-1], str(hidden.device))
     return (standardise(hidden, mean, deviation) @ projection).to(torch.bfloat16)
 
 
@@ -102,8 +102,9 @@ def decode_base64(text: str, limit_bytes: int) -> bytes:
 
 
 def cosine_distance(left: Tensor, right: Tensor) -> float:
-    """1 − cosine, from 0 (same direction) to 2 (opposite); 1 when either vector is zero."""
+    """1 − cosine, from 0 (same direction) to 2 (opposite); 1 when a vector is zero or not finite."""
+    left, right = left.to(torch.float64), right.to(torch.float64)
     norms = float(left.norm()) * float(right.norm())
-    if norms == 0.0:
+    if norms == 0.0 or not math.isfinite(norms):
         return 1.0
     return 1.0 - max(-1.0, min(1.0, float(left @ right) / norms))

@@ -16,7 +16,7 @@ def load_wallet(name: str, hotkey: str, path: Path) -> Wallet:
         ConfigError: there is no such hotkey file, or it can't be read.
     """
     file = path.expanduser() / name / "hotkeys" / hotkey
-    cure = f"create it with: btcli wallet new-hotkey --wallet {name} --hotkey {hotkey}"
+    cure = f"create it with: btcli wallet new-hotkey --wallet {name} --wallet-hotkey {hotkey}"
     if not file.exists():
         raise ConfigError(f"there is no hotkey at {file}; {cure}, or name another with --wallet and --hotkey")
     try:

@@ -1,0 +1,268 @@
+import os
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
+from shared.object_store import (
+    FolderStore,
+    HttpReader,
+    ObjectStore,
+    S3Store,
+    check_key,
+    open_reader,
+    open_store,
+)
+
+BUCKET = "epochs-of-tests"
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3-compatible server with one bucket."""
+    saved = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    yield endpoint
+    server.stop()
+    for name, value in saved.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, request: pytest.FixtureRequest) -> ObjectStore:
+    return open_store(f"s3://{BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}", s3_endpoint)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ObjectStore:
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_what_was_put_is_got(store: ObjectStore) -> None:
+    store.put("epochs/1.json", b"\x00first")
+    assert store.get("epochs/1.json") == b"\x00first"
+
+
+def test_put_replaces(store: ObjectStore) -> None:
+    store.put("latest", b"one")
+    store.put("latest", b"two")
+    assert store.get("latest") == b"two"
+
+
+def test_create_never_replaces(store: ObjectStore) -> None:
+    store.create("epochs/1.json", b"one")
+    with pytest.raises(ObjectExists):
+        store.create("epochs/1.json", b"two")
+    assert store.get("epochs/1.json") == b"one"
+
+
+def test_of_many_creators_exactly_one_wins(folder: ObjectStore) -> None:
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        try:
+            folder.create("epochs/1.json", str(number).encode())
+            won.append(number)
+        except ObjectExists:
+            pass
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert folder.get("epochs/1.json") == str(won[0]).encode()
+    assert len(won) == 1
+    assert folder.keys("") == ["epochs/1.json"]
+
+
+def test_a_missing_object_is_named(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing, match=r"epochs/7\.json"):
+        store.get("epochs/7.json")
+
+
+def test_an_object_below_an_object_is_missing(store: ObjectStore) -> None:
+    store.put("epochs", b"")
+    with pytest.raises(ObjectMissing):
+        store.get("epochs/1.json")
+
+
+def test_keys_are_listed_by_prefix_and_sorted(store: ObjectStore) -> None:
+    for key in ("epochs/2.json", "epochs/10.json", "epochs/1/requests.jsonl", "other"):
+        store.put(key, b"x")
+    assert store.keys("epochs/1") == ["epochs/1/requests.jsonl", "epochs/10.json"]
+    assert store.keys("") == ["epochs/1/requests.jsonl", "epochs/10.json", "epochs/2.json", "other"]
+    assert store.keys("nothing") == []
+
+
+def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
+    store.create("empty", b"")
+    assert store.get("empty") == b""
+
+
+BAD_KEYS = ["", "/", "/a", "a/", "a//b", "../a", "a/../b", ".", "a/./b", "a b", "a\n", "ä", "a\\b", "a\x00"]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_keys_that_leave_the_store_are_refused(store: ObjectStore, key: str) -> None:
+    for attempt in (lambda: store.get(key), lambda: store.put(key, b""), lambda: store.create(key, b"")):
+        with pytest.raises(StoreError, match="not an object key"):
+            attempt()
+
+
+@given(st.text(max_size=30))
+def test_no_accepted_key_leaves_its_folder(key: str) -> None:
+    try:
+        check_key(key)
+    except StoreError:
+        return
+    root = Path("/store")
+    assert root in Path(os.path.normpath(root / key)).parents
+
+
+def test_a_crash_while_writing_leaves_no_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path)
+
+    def crash(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    for write in (store.put, store.create):
+        with pytest.raises(KeyboardInterrupt):
+            write("epochs/1.json", b"half")
+    assert store.keys("") == []
+    with pytest.raises(ObjectMissing):
+        store.get("epochs/1.json")
+
+
+def test_a_folder_that_is_a_file_fails_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = FolderStore(tmp_path / "file")
+    with pytest.raises(StoreError, match="can't be written"):
+        store.put("a", b"")
+
+
+def test_two_prefixes_of_a_bucket_are_two_stores(s3_endpoint: str) -> None:
+    one, other = (open_store(f"s3://{BUCKET}/{name}/", s3_endpoint) for name in ("one", "other"))
+    one.put("a", b"1")
+    assert other.keys("") == []
+    with pytest.raises(ObjectMissing):
+        other.get("a")
+    assert open_store(f"s3://{BUCKET}", s3_endpoint).get("one/a") == b"1"
+
+
+def test_a_missing_bucket_is_a_failure_and_not_a_missing_object(s3_endpoint: str) -> None:
+    store = open_store("s3://no-such-bucket", s3_endpoint)
+    with pytest.raises(StoreError) as failure:
+        store.get("a")
+    assert not isinstance(failure.value, ObjectMissing)
+    with pytest.raises(StoreError):
+        store.keys("")
+    with pytest.raises(StoreError):
+        store.put("a", b"")
+
+
+def test_an_unreachable_service_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    store = S3Store(BUCKET, "", "http://127.0.0.1:1", "auto")
+    with pytest.raises(StoreError, match="reading a in bucket"):
+        store.get("a")
+
+
+def test_without_credentials_it_fails_in_words(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StoreError, match="Unable to locate credentials"):
+        open_store(f"s3://{BUCKET}", s3_endpoint).put("a", b"")
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[tuple[FolderStore, str]]:
+    """A folder, and the URL at which everybody may read it."""
+
+    def handler(*arguments: Any) -> _Quiet:
+        return _Quiet(*arguments, directory=str(tmp_path))
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield FolderStore(tmp_path), f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_published_objects_are_read_over_http(public: tuple[FolderStore, str]) -> None:
+    store, url = public
+    store.put("epochs/1.json", b"\x00one")
+    assert open_reader(url + "/").get("epochs/1.json") == b"\x00one"
+    assert open_reader(url + "/epochs").get("1.json") == b"\x00one"
+
+
+def test_a_missing_object_is_missing_over_http(public: tuple[FolderStore, str]) -> None:
+    with pytest.raises(ObjectMissing):
+        HttpReader(public[1]).get("epochs/1.json")
+
+
+def test_too_large_an_object_is_refused_over_http(
+    public: tuple[FolderStore, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, url = public
+    store.put("a", b"x" * 1001)
+    monkeypatch.setattr("shared.object_store.MAX_OBJECT_BYTES", 1000)
+    with pytest.raises(StoreError, match="larger than 1000 bytes"):
+        HttpReader(url).get("a")
+
+
+def test_an_unreachable_url_fails_in_words() -> None:
+    with pytest.raises(StoreError, match="reading a at"):
+        HttpReader("http://127.0.0.1:1").get("a")
+
+
+def test_keys_are_checked_over_http_too(public: tuple[FolderStore, str]) -> None:
+    with pytest.raises(StoreError, match="not an object key"):
+        HttpReader(public[1]).get("../a")
+
+
+@pytest.mark.parametrize("location", ["ftp://host/a", "gs://bucket", "http://host"])
+def test_what_is_no_store_is_refused(location: str) -> None:
+    with pytest.raises(ConfigError, match="is not a store"):
+        open_store(location)
+
+
+def test_a_reader_may_be_a_folder(tmp_path: Path) -> None:
+    FolderStore(tmp_path).put("a", b"1")
+    assert open_reader(str(tmp_path)).get("a") == b"1"
+    assert open_reader(f"file://{tmp_path}").get("a") == b"1"
