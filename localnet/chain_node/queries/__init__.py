@@ -1,0 +1,1 @@
+"""What the runtime APIs answer: pure functions of the state."""

@@ -1,0 +1,29 @@
+"""What every test may ask for. The caches of the SDK are redirected before anything imports it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_SCRATCH = Path(tempfile.mkdtemp(prefix="constantinople-tests-"))
+os.environ["HOME"] = str(_SCRATCH)
+os.environ["BITTENSOR_RUNTIME_CACHE_DIR"] = str(_SCRATCH / "runtime")
+os.environ["BTCLI_TOKEN_SYMBOLS_CACHE"] = str(_SCRATCH / "token_symbols.json")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def demo_model_folder() -> Path:
+    """The demo model, SmolLM2-135M-Instruct, as a Hugging Face folder."""
+    from tests.models import demo_model
+
+    return demo_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder() -> Path:
+    """A random Qwen2 of 4 layers with the demo model's tokenizer."""
+    from tests.models import tiny_model
+
+    return tiny_model()
