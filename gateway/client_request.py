@@ -1,0 +1,170 @@
+"""A client's request: checked, and turned into what a miner is sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.errors import invalid_request, model_not_found
+from shared.receipts import MAX_CHOICES
+
+CHAT_PATH = "/v1/chat/completions"
+COMPLETIONS_PATH = "/v1/completions"
+
+MAX_NESTING = 32
+"""Deepest list or object. Tool schemas nest about ten deep; parsers of miners fail near 200."""
+
+MAX_CONTAINERS = 100_000
+"""Most lists and objects in one body, so that checking it stays within some 10 ms."""
+
+SEED_LIMIT = 1 << 31
+"""Fresh seeds are below this, which every sampler takes as it is."""
+
+_INT64_LIMIT = 1 << 63
+"""vLLM takes seeds that fit 64 signed bits."""
+
+NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority"})
+"""Fields of vLLM that are the gateway's to decide, not a stranger's: the first names what is committed to,
+the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
+and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
+
+
+@dataclass(frozen=True)
+class ClientRequest:
+    """A request that can be sent to any miner.
+
+    Attributes:
+        path: CHAT_PATH or COMPLETIONS_PATH.
+        fields: the body's fields that are passed on.
+        store: whether the text may be published.
+    """
+
+    path: str
+    fields: Mapping[str, Any]
+    stream: bool
+    seed: int | None
+    store: bool
+
+
+def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
+    """Check a client's body.
+
+    Raises:
+        ApiError: 400 or 404; says which field is wrong, and what is expected.
+    """
+    fields = _object(body)
+    _check_model(fields, model)
+    prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
+    _check_choices(fields, prompts)
+    passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON}
+    return ClientRequest(
+        path=path,
+        fields=passed_on | {"model": model},
+        stream=_flag(fields, "stream", default=False),
+        seed=_seed(fields),
+        store=_flag(fields, "store", default=True),
+    )
+
+
+def miner_body(request: ClientRequest, request_id: str, seed: int) -> bytes:
+    """The body for one attempt at one miner."""
+    own = {"request_id": request_id, "seed": seed, "return_token_ids": True}
+    return orjson.dumps({**request.fields, **own})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise invalid_request(f"The body is not JSON: {error}.", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise invalid_request("The body must be a JSON object.")
+    _check_nesting(value)
+    return value
+
+
+def _check_nesting(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    containers = 0
+    for _ in range(MAX_NESTING):
+        containers += len(level)
+        if containers > MAX_CONTAINERS:
+            raise invalid_request(f"The body has more than {MAX_CONTAINERS} lists and objects.")
+        level = [child for parent in level for child in _containers_in(parent)]
+        if not level:
+            return
+    raise invalid_request(f"The body nests lists and objects more than {MAX_NESTING} deep.")
+
+
+def _containers_in(parent: Any) -> list[Any]:
+    values = parent.values() if isinstance(parent, dict) else parent
+    return [value for value in values if isinstance(value, (dict, list))]
+
+
+def _check_model(fields: Mapping[str, Any], model: str) -> None:
+    asked = fields.get("model")
+    if asked is None:
+        return
+    if not isinstance(asked, str):
+        raise invalid_request("model must be a string.", "model")
+    if asked != model:
+        raise model_not_found(asked[:256], model)
+
+
+def _check_messages(fields: Mapping[str, Any]) -> int:
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise invalid_request("messages must be a list with at least one message.", "messages")
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise invalid_request(f"messages[{number}] must be an object with a role.", "messages")
+    return 1
+
+
+def _count_prompts(fields: Mapping[str, Any]) -> int:
+    """One for a text or a list of token ids; as many as there are otherwise."""
+    prompt = fields.get("prompt")
+    if isinstance(prompt, str):
+        return 1
+    if not isinstance(prompt, list) or not prompt:
+        raise invalid_request("prompt must be a text, or a list of texts or of token ids.", "prompt")
+    if all(type(item) is int for item in prompt):
+        return 1
+    if all(isinstance(item, str) for item in prompt) or all(_is_token_ids(item) for item in prompt):
+        return len(prompt)
+    raise invalid_request("prompt mixes texts and token ids; send one kind.", "prompt")
+
+
+def _is_token_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _check_choices(fields: Mapping[str, Any], prompts: int) -> None:
+    asked = fields.get("n")
+    count = 1 if asked is None else asked
+    if type(count) is not int or count < 1:
+        raise invalid_request("n must be a whole number from 1.", "n")
+    if count * prompts > MAX_CHOICES:
+        raise invalid_request(
+            f"The answer would have {count * prompts} choices; {MAX_CHOICES} is the most.", "n"
+        )
+
+
+def _flag(fields: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise invalid_request(f"{name} must be true or false.", name)
+    return value
+
+
+def _seed(fields: Mapping[str, Any]) -> int | None:
+    """The client's seed; None when it gives none, or -1, which vLLM takes for none."""
+    seed = fields.get("seed")
+    if seed is None or seed == -1:
+        return None
+    if type(seed) is not int or not -_INT64_LIMIT <= seed < _INT64_LIMIT:
+        raise invalid_request("seed must be a whole number of 64 bits.", "seed")
+    return seed

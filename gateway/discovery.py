@@ -1,0 +1,112 @@
+"""Finding miners: the metagraph says who and where they are, their /health whether they can be called."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.clock import Clock
+from gateway.config import StaticMiner
+from gateway.health_probe import HealthProbe
+from gateway.miners import KnownMiner, MinerListing, MinerTable
+from shared.chain import Chain
+from shared.errors import ChainError
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_PROBES = 32
+"""Health requests at once; 256 dead miners of 5 s each are through in 40 s."""
+
+UNSERVED_RETRY_S = 3.0
+"""With no miner to call, the gateway looks again this soon."""
+
+
+class MinerSource(Protocol):
+    """Where miners come from."""
+
+    async def listings(self) -> Sequence[MinerListing]:
+        """All miners.
+
+        Raises:
+            ChainError: they can't be had now.
+        """
+        ...
+
+
+class MetagraphSource:
+    """The subnet's neurons, the gateway's own hotkey left out."""
+
+    def __init__(self, chain: Chain, own_hotkey: str) -> None:
+        self._chain, self._own_hotkey = chain, own_hotkey
+
+    async def listings(self) -> Sequence[MinerListing]:
+        neurons = await self._chain.neurons()
+        return [MinerListing(n.uid, n.hotkey, n.axon) for n in neurons if n.hotkey != self._own_hotkey]
+
+
+class StaticSource:
+    """A fixed list; the n-th entry has uid n, from 0."""
+
+    def __init__(self, miners: Sequence[StaticMiner]) -> None:
+        self._listings = [MinerListing(uid, miner.hotkey, miner.endpoint) for uid, miner in enumerate(miners)]
+
+    async def listings(self) -> Sequence[MinerListing]:
+        return self._listings
+
+
+class Discovery:
+    """Keeps a MinerTable up to date.
+
+    Attributes:
+        chain_error: why the last reading of the list failed; None when it succeeded.
+    """
+
+    def __init__(
+        self, source: MinerSource, table: MinerTable, probe: HealthProbe, clock: Clock, interval_s: float
+    ) -> None:
+        self._source, self._table, self._probe, self._clock = source, table, probe, clock
+        self._interval_s = interval_s
+        self._slots = asyncio.Semaphore(CONCURRENT_PROBES)
+        self._read_at_s: float | None = None
+        self.chain_error: str | None = None
+
+    async def run(self) -> None:
+        """Refresh for ever."""
+        while True:
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("looking for miners failed; the list stays as it was")
+            served = any(miner.callable for miner in self._table.all())
+            await asyncio.sleep(self._interval_s if served else min(self._interval_s, UNSERVED_RETRY_S))
+
+    async def refresh(self) -> None:
+        """Read the list once and ask every miner for its health."""
+        await self._read_list()
+        await asyncio.gather(*(self._ask(miner) for miner in self._table.all()))
+
+    async def _read_list(self) -> None:
+        try:
+            listings = await self._source.listings()
+        except ChainError as error:
+            self.chain_error = str(error)
+            log.warning("the list of miners can't be read, the last one stays in use: %s", error)
+            return
+        if self.chain_error is not None:
+            log.info("the list of miners can be read again")
+        self.chain_error = None
+        self._read_at_s = self._clock.monotonic_s()
+        self._table.update(listings)
+
+    async def _ask(self, miner: KnownMiner) -> None:
+        endpoint = miner.endpoint
+        async with self._slots:
+            reason = await self._probe.why_not_callable(endpoint, miner.hotkey)
+        if miner.endpoint != endpoint or reason == miner.why_not_callable:
+            return
+        log.info("miner %d (%s): %s", miner.uid, miner.hotkey, reason or "can be called")
+        miner.why_not_callable = reason
+
+    def list_age_s(self) -> float | None:
+        """Seconds since the list was last read; None before the first time."""
+        return None if self._read_at_s is None else self._clock.monotonic_s() - self._read_at_s

@@ -1,0 +1,165 @@
+"""What goes wrong while the gateway serves, and how clients are told.
+
+ConstantinopleError (shared.errors)
+├── ApiError           an answer with an error status, in the shape of OpenAI's API
+├── MinerFailure       a miner did not answer, broke off, or answered nonsense
+│   └── MinerRefusal   a miner says that the request itself is wrong
+└── ClientLeft         the client closed its connection before the answer was complete
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from shared.errors import ConstantinopleError
+
+RETRY_AFTER_S = 5
+"""What clients are told to wait when nothing can serve them: unserved gateways look for miners every 3 s."""
+
+
+class ApiError(ConstantinopleError):
+    """An error as clients see it.
+
+    Attributes:
+        status: HTTP status.
+        kind: OpenAI's `type`; says whose fault it is.
+        code: a word that programs can compare, or None.
+        param: the field of the request that is wrong, or None.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.code, self.param = status, message, kind, code, param
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """The JSON body of the answer, which is also the data of an error event in a stream."""
+        error: dict[str, Any] = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return orjson.dumps({"error": error})
+
+    def with_headers(self, headers: Mapping[str, str]) -> "ApiError":
+        """The same error with more headers."""
+        self.headers |= headers
+        return self
+
+
+class MinerFailure(ConstantinopleError):
+    """A miner did not answer, broke off, or answered nonsense; the message says which, in words.
+
+    Attributes:
+        http_status: the error status with which it answered, if it did.
+    """
+
+    def __init__(self, message: str, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+class MinerRefusal(MinerFailure):
+    """A miner says that the request is wrong: HTTP 400, 413 or 422."""
+
+    def __init__(self, message: str, http_status: int, kind: str | None, code: str | None) -> None:
+        super().__init__(message, http_status)
+        self.status, self.kind, self.code = http_status, kind, code
+
+
+class ClientLeft(ConstantinopleError):
+    """The client closed its connection before the answer was complete."""
+
+
+def invalid_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """400: the request can't be served as it is written."""
+    return ApiError(400, message, param=param, code=code)
+
+
+def body_too_large(limit_bytes: int) -> ApiError:
+    """413."""
+    return ApiError(
+        413, f"The request's body is larger than {limit_bytes} bytes; shorten it.", code="request_too_large"
+    )
+
+
+def model_not_found(asked: str, served: str) -> ApiError:
+    """404, as OpenAI answers for an unknown model."""
+    return ApiError(
+        404,
+        f"The model {asked!r} does not exist here; {served!r} does.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def no_route(path: str) -> ApiError:
+    """404 for an unknown address."""
+    return ApiError(
+        404, f"There is no {path} here; see /v1/models and /v1/chat/completions.", code="not_found"
+    )
+
+
+def method_not_allowed(method: str, path: str) -> ApiError:
+    """405."""
+    return ApiError(405, f"{path} does not take {method} requests.", code="method_not_allowed")
+
+
+def no_miner_available(model: str) -> ApiError:
+    """503: nobody to route to."""
+    return ApiError(
+        503,
+        f"No miner that serves {model} can be reached at the moment; try again shortly.",
+        kind="server_error",
+        code="no_miner_available",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
+def recording_unavailable() -> ApiError:
+    """503: an answer that can't be recorded can't be audited, so it is not served."""
+    return ApiError(
+        503,
+        "The gateway can't write its record log at the moment, so it serves nothing; try again later.",
+        kind="server_error",
+        code="recording_unavailable",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
+def miners_failed(reason: str) -> ApiError:
+    """502: every miner that was tried failed; `reason` is the last one's."""
+    return ApiError(502, f"The miner failed: {reason}.", kind="server_error", code="miner_failed")
+
+
+def refused_by_miner(refusal: MinerRefusal) -> ApiError:
+    """The refusal of a miner, passed on."""
+    return ApiError(
+        refusal.status, str(refusal), kind=refusal.kind or "invalid_request_error", code=refusal.code
+    )
+
+
+def shutting_down() -> ApiError:
+    """503: the gateway ended before the answer did."""
+    return ApiError(503, "The gateway is shutting down.", kind="server_error", code="shutting_down")
+
+
+def internal_error() -> ApiError:
+    """500: a fault of the gateway itself; the log has the traceback."""
+    return ApiError(
+        500,
+        "The gateway failed; its operator finds the cause in the log.",
+        kind="server_error",
+        code="internal",
+    )

@@ -1,0 +1,107 @@
+"""Reading what a miner says: events and answers that must be JSON, receipts taken out, errors understood."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.errors import MinerFailure, MinerRefusal
+
+MAX_RECEIPT_BYTES = 1 << 16
+"""Largest receipt: 128 choices take some 45 KB."""
+
+MAX_RECEIPT_NESTING = 4
+"""A receipt is an object with a list of objects; one level more than it needs."""
+
+MAX_ERROR_MESSAGE_CHARS = 2000
+_MAX_WORD_CHARS = 100
+
+REFUSAL_STATUSES = frozenset({400, 413, 422})
+"""Answers that blame the request. Others (401, 403, 404, 429, 5xx) are the miner's own trouble."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One event of a stream, or one whole answer.
+
+    Attributes:
+        payload: its JSON object without the receipt.
+        receipt: the receipt that it carried, not checked.
+    """
+
+    payload: dict[str, Any]
+    receipt: dict[str, Any] | None
+
+
+def read_part(data: bytes) -> Part:
+    """Parse an event's data or an answer's body, and take the receipt out.
+
+    Raises:
+        MinerFailure: not a JSON object, an error, or an impossible receipt.
+    """
+    payload = _object(data)
+    if payload.get("error") is not None:
+        raise MinerFailure(f"it broke off with an error: {_error_fields(payload)[0]}")
+    receipt = payload.pop("receipt", None)
+    if receipt is not None:
+        _check_receipt(receipt)
+    return Part(payload, receipt)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MinerFailure(f"it sent something that is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MinerFailure("it sent JSON that is not an object")
+    return value
+
+
+def _check_receipt(receipt: Any) -> None:
+    if not isinstance(receipt, dict):
+        raise MinerFailure("its receipt is not an object")
+    if _depth(receipt) > MAX_RECEIPT_NESTING or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES:
+        raise MinerFailure("its receipt is larger than any receipt can be")
+
+
+def _depth(value: Any) -> int:
+    """Nesting of lists and objects, at most one more than a receipt may have."""
+    level, depth = [value], 0
+    while level and depth <= MAX_RECEIPT_NESTING:
+        children = [list(item.values()) if isinstance(item, dict) else item for item in level]
+        level = [child for group in children for child in group if isinstance(child, (dict, list))]
+        depth += 1
+    return depth
+
+
+def error_answer(status: int, body: bytes) -> MinerFailure:
+    """What an answer with an error status means: a refusal of the request, or a failure of the miner."""
+    try:
+        message, kind, code = _error_fields(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        message, kind, code = "", None, None
+    if status in REFUSAL_STATUSES:
+        return MinerRefusal(
+            message or f"The miner refused the request with HTTP {status}.", status, kind, code
+        )
+    return MinerFailure(f"it answered HTTP {status}" + (f": {message}" if message else ""), status)
+
+
+def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:
+    """Message, type and code of {"error": {…}}; a message of "" when there is none."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if isinstance(error, str):
+        return error[:MAX_ERROR_MESSAGE_CHARS], None, None
+    if not isinstance(error, dict):
+        return "", None, None
+    message = error.get("message")
+    return (
+        message[:MAX_ERROR_MESSAGE_CHARS] if isinstance(message, str) else "",
+        _word(error.get("type")),
+        _word(error.get("code")),
+    )
+
+
+def _word(value: Any) -> str | None:
+    return value[:_MAX_WORD_CHARS] if isinstance(value, str) else None

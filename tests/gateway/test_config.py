@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from gateway.config import StaticMiner, load_config, static_miners
+from shared.errors import ConfigError
+from tests.gateway.running_gateway import keypair
+
+HOTKEY = keypair("miner0").ss58_address
+
+
+def load(*argv: str) -> object:
+    return load_config(list(argv), environ={}, dotenv=Path("/nonexistent"))
+
+
+def test_the_documented_command_is_understood() -> None:
+    argv = ["--port", "8081", "--model", "Qwen/Qwen2.5-7B-Instruct", "--netuid", "97", "--discover"]
+    config = load_config(argv, {}, Path("/none"))
+    assert (config.port, config.model, config.netuid) == (8081, "Qwen/Qwen2.5-7B-Instruct", 97)
+    assert config.discover
+    assert (config.host, config.network, config.wallet, config.hotkey) == (
+        "0.0.0.0",
+        "finney",
+        "validator",
+        "default",
+    )
+
+
+def test_miners_can_be_listed_instead_of_discovered() -> None:
+    config = load_config(["--miners", f"127.0.0.1:8091={HOTKEY},[::1]:8092={HOTKEY}"], {}, Path("/none"))
+    assert static_miners(config.miners) == [
+        StaticMiner("127.0.0.1:8091", HOTKEY),
+        StaticMiner("[::1]:8092", HOTKEY),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "neither is given"),
+        (["--discover", "--miners", f"127.0.0.1:8091={HOTKEY}"], "both are given"),
+        (["--miners", "127.0.0.1:8091"], "names no hotkey"),
+        (["--miners", "127.0.0.1:8091=alice"], "names no hotkey"),
+        (["--miners", f"miner.example:8091={HOTKEY}"], "ip:port"),
+        (["--miners", f"127.0.0.1:0={HOTKEY}"], "1 to 65535"),
+        (["--discover", "--port", "70000"], "--port"),
+        (["--discover", "--netuid", "many"], "--netuid"),
+        (["--discover", "--idle-timeout-s", "0"], "--idle-timeout-s"),
+        (["--discover", "--max-body-bytes", "1"], "--max-body-bytes"),
+        (["--discover", "--prot", "1"], "unknown argument"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_words(argv: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(*argv)
