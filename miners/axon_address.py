@@ -1,0 +1,62 @@
+"""The address that a miner publishes on chain, at which gateways call it."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from miners.config import MinerConfig
+from shared.addresses import is_callable_address
+from shared.chain import is_local_network
+from shared.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+
+_ROUTED_ELSEWHERE = ("192.0.2.1", 9)
+"""TEST-NET-1 (RFC 5737): belongs to nobody, so that the default route is what leads to it."""
+
+
+@dataclass(frozen=True)
+class AxonAddress:
+    """IP address and port; `text` is how the metagraph shows it."""
+
+    ip: str
+    port: int
+
+    @property
+    def text(self) -> str:
+        """As `Neuron.axon` gives it."""
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+def default_route_address() -> str | None:
+    """This machine's address on its default route; None without one. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ROUTED_ELSEWHERE)
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def axon_address(
+    config: MinerConfig, own_address: Callable[[], str | None] = default_route_address
+) -> AxonAddress:
+    """The named address; else loopback on a local network, and this machine's own on any other.
+
+    Raises:
+        ConfigError: this machine's own address is not one that others can call, and no other is named.
+    """
+    port = config.port if config.axon_port is None else config.axon_port
+    if config.axon_ip is not None:
+        return AxonAddress(str(ip_address(config.axon_ip)), port)
+    if is_local_network(config.network):
+        return AxonAddress(LOOPBACK, port)
+    own = own_address()
+    if own is None or not is_callable_address(own, allow_local=False):
+        raise ConfigError(
+            f"gateways can't call this machine at {own or 'any address'}, which is private; "
+            f"pass --axon-ip with the public address that leads to port {config.port} here, and --axon-port "
+            "when it is another port there"
+        )
+    return AxonAddress(own, port)

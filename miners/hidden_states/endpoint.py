@@ -1,0 +1,110 @@
+"""The `vllm.endpoint_plugins` entry point: the miner's own routes, and its start once the engine is ready."""
+
+import asyncio
+import logging
+from argparse import Namespace
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import State
+
+from miners.errors import RequestRefused
+from miners.front import HEALTH_PATH, SERVICE
+from miners.hidden_states.engine_capture import EngineCapture
+from miners.preparation import PreparedMiner
+from miners.presence import Presence
+from miners.self_test import check_replay
+from miners.service import MinerService, build_service
+from miners.vllm_arguments import public_name
+from shared.chain import SubtensorChain
+from shared.challenges import CHALLENGE_PATH
+from shared.logs import set_up_logs
+
+log = logging.getLogger(__name__)
+
+PREPARED = "constantinople"
+"""Attribute of vLLM's parsed arguments that holds the `PreparedMiner`."""
+
+router = APIRouter()
+
+
+def _service(request: Request) -> MinerService:
+    service: MinerService = getattr(request.app.state, SERVICE)
+    return service
+
+
+@router.post(CHALLENGE_PATH)
+async def hidden_state(request: Request) -> Response:
+    """Answer an auditor's challenge."""
+    try:
+        answer = await _service(request).answers.answer(await request.body())
+    except RequestRefused as refusal:
+        return JSONResponse(refusal.body, refusal.status)
+    return Response(answer, media_type="application/json")
+
+
+@router.get(HEALTH_PATH)
+async def health(request: Request) -> JSONResponse:
+    """Who serves what here; 503 when the engine is dead. Replaces vLLM's route of the same path."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    service = _service(request)
+    identity = service.identity
+    try:
+        await service.check_engine()
+    except EngineDeadError:
+        return JSONResponse({"status": "the engine is dead"}, 503)
+    return JSONResponse(
+        {
+            "status": "ok",
+            "model": identity.model,
+            "num_layers": identity.num_layers,
+            "hidden_size": identity.hidden_size,
+            "hotkey": identity.hotkey,
+            "calibration_digest": identity.calibration_digest,
+        }
+    )
+
+
+class HiddenStateEndpoint:
+    """vLLM's `EndpointPlugin` protocol."""
+
+    name = "constantinople"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Add the miner's routes."""
+        app.include_router(router)
+
+    async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
+        """Install the capture, run the self-test, and begin to appear on chain.
+
+        Raises:
+            ModelError: the engine can't be captured, or the calibration is another model's.
+            SelfTestFailed: the engine computes something else than the reference.
+        """
+        # A library that vLLM imports meanwhile has silenced everything below ERROR.
+        set_up_logs()
+        prepared: PreparedMiner = getattr(args, PREPARED)
+        prepared.engine_end.watch(engine_client)
+        capture = EngineCapture(engine_client)
+        await capture.install(prepared.calibration_file)
+        await _self_test(prepared, capture)
+        model = public_name(prepared.config)
+        setattr(state, SERVICE, build_service(prepared, model, capture, engine_client.check_health))
+        # The loop holds tasks weakly; the application's state keeps this one.
+        state.presence = asyncio.create_task(_presence(prepared).run())
+
+
+async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
+    reference = prepared.reference
+    vectors = await capture.replay(reference.token_ids, reference.points)
+    words = check_replay(reference, vectors, prepared.calibration)
+    log.info("self-test: the engine computes what the reference does: %s", words)
+
+
+def _presence(prepared: PreparedMiner) -> Presence:
+    config = prepared.config
+    chain = SubtensorChain(config.network, config.netuid, prepared.wallet)
+    return Presence(chain, prepared.signer.ss58_address, prepared.axon, prepared.admission)

@@ -1,0 +1,119 @@
+"""Everything that is settled before the engine starts, each step with a sentence in the log."""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from miners.admission import Admission
+from miners.axon_address import AxonAddress, axon_address
+from miners.config import MinerConfig
+from miners.engine_end import EngineEnd
+from miners.registration import own_neuron, read_neurons_patiently
+from miners.self_test import SelfTestReference
+from miners.self_test_reference import reference_file, self_test_reference
+from shared.calibration import Calibration, find_calibration, read_calibration
+from shared.chain import Neuron, SubtensorChain
+from shared.errors import ConfigError
+from shared.model_identity import local_folder, model_digest
+from shared.signing import Signer
+from shared.wallets import load_wallet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedMiner:
+    """What the engine's process needs of the preparation. `wallet` is a `bittensor.Wallet`."""
+
+    config: MinerConfig
+    wallet: object
+    signer: Signer
+    axon: AxonAddress
+    admission: Admission
+    calibration_file: Path
+    calibration: Calibration
+    reference: SelfTestReference
+    engine_end: EngineEnd = field(default_factory=EngineEnd)
+
+
+def prepare(config: MinerConfig) -> PreparedMiner:
+    """Wallet, addresses, calibration, registration and the self-test's reference, the quick ones first.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        ModelError: the model or calibration is missing or damaged.
+        NotRegistered: the hotkey has no uid.
+        ChainError: the chain stayed unreachable, or has no such subnet.
+    """
+    wallet = load_wallet(config.wallet, config.hotkey, config.wallet_path)
+    signer: Signer = wallet.hotkey
+    log.info("wallet: hotkey %s (%s/%s)", signer.ss58_address, config.wallet, config.hotkey)
+    axon = axon_address(config)
+    check_port_is_free(config.host, config.port)
+    log.info("address: gateways are to call %s", axon.text)
+    calibration_file = _calibration_file(config)
+    calibration = read_calibration(calibration_file)
+    log.info("calibration: %s, digest %s", calibration_file, calibration.digest)
+    neurons = asyncio.run(_registered(config, signer.ss58_address))
+    folder = local_folder(config.model)
+    digest = model_digest(folder)
+    _compare_digests(calibration, digest)
+    file = reference_file(config.state_dir.expanduser(), digest)
+    return PreparedMiner(
+        config=config,
+        wallet=wallet,
+        signer=signer,
+        axon=axon,
+        admission=Admission(config.allow_hotkeys, neurons),
+        calibration_file=calibration_file.resolve(),
+        calibration=calibration,
+        reference=self_test_reference(str(folder), config.hf_device, file),
+    )
+
+
+def _calibration_file(config: MinerConfig) -> Path:
+    """The named file, or the one in the model's folder, which for a hub name is the local snapshot's."""
+    if config.calibration is not None:
+        return find_calibration(config.model, config.calibration)
+    return find_calibration(str(local_folder(config.model)), None)
+
+
+async def _registered(config: MinerConfig, hotkey: str) -> list[Neuron]:
+    chain = SubtensorChain(config.network, config.netuid)
+    try:
+        neurons = await read_neurons_patiently(chain, asyncio.sleep)
+    finally:
+        await chain.close()
+    own = own_neuron(neurons, hotkey, config)
+    log.info("chain: uid %d on subnet %d of %s", own.uid, config.netuid, config.network)
+    return neurons
+
+
+def _compare_digests(calibration: Calibration, digest: str) -> None:
+    expected = calibration.header.model_digest
+    if digest != expected:
+        log.warning(
+            "the calibration file is for weights with digest %s, these have %s; unless the self-test passes, "
+            "use the network's model and its calibration file",
+            expected[:16],
+            digest[:16],
+        )
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Find out now, and not after minutes of loading.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"can't listen on {host} port {port}: {error.strerror}; choose another with --port"
+            ) from None

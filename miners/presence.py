@@ -1,0 +1,70 @@
+"""The miner's presence on chain while it serves: its axon stays published, its list of validators fresh."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from miners.admission import Admission
+from miners.axon_address import AxonAddress
+from shared.chain import Chain, Neuron
+from shared.errors import ChainError
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 60.0
+"""Between readings of the metagraph: five blocks."""
+
+
+class Presence:
+    """Reads the metagraph again and again, and acts on what it shows."""
+
+    def __init__(self, chain: Chain, hotkey: str, axon: AxonAddress, admission: Admission) -> None:
+        self._chain, self._hotkey, self._axon, self._admission = chain, hotkey, axon, admission
+        self._registered = True
+
+    async def refresh(self) -> None:
+        """Take over validator permits, and publish the axon if the metagraph shows another or none.
+
+        Raises:
+            ChainError: the chain can't be reached or refuses; what was known before stays.
+        """
+        neurons = await self._chain.neurons()
+        self._admission.update(neurons)
+        own = next((neuron for neuron in neurons if neuron.hotkey == self._hotkey), None)
+        self._note_registration(own)
+        if own is not None and own.axon != self._axon.text:
+            await self._publish(own, neurons)
+
+    async def _publish(self, own: Neuron, neurons: Sequence[Neuron]) -> None:
+        log.info("publishing the axon %s of uid %d (the chain shows %s)", self._axon.text, own.uid, own.axon)
+        await self._chain.serve_axon(self._axon.ip, self._axon.port)
+        log.info(
+            "the axon %s is published; %d validators may call",
+            self._axon.text,
+            self._admission.number_of_validators,
+        )
+
+    def _note_registration(self, own: Neuron | None) -> None:
+        if own is None and self._registered:
+            log.error("the hotkey %s is no longer registered; gateways don't see this miner", self._hotkey)
+        if own is not None and not self._registered:
+            log.info("the hotkey %s is registered again, as uid %d", self._hotkey, own.uid)
+        self._registered = own is not None
+
+    async def run(self) -> None:
+        """Refresh for ever; must be cancelled."""
+        try:
+            while True:
+                await self._refresh_or_log()
+                await asyncio.sleep(REFRESH_S)
+        finally:
+            await self._chain.close()
+
+    async def _refresh_or_log(self) -> None:
+        # The root of a task that must outlive anything.
+        try:
+            await self.refresh()
+        except ChainError as error:
+            log.warning("%s; trying again in %g s", error, REFRESH_S)
+        except Exception:
+            log.exception("refreshing from the chain failed; trying again in %g s", REFRESH_S)

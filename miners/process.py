@@ -1,0 +1,75 @@
+"""The miner's process: prepares, then runs vLLM's own OpenAI server with the miner's parts in it."""
+
+import argparse
+import logging
+import signal
+from collections.abc import Sequence
+from types import FrameType
+
+from miners.config import MinerConfig
+from miners.hidden_states.endpoint import PREPARED
+from miners.preparation import PreparedMiner, prepare
+from miners.vllm_arguments import vllm_arguments
+from shared.errors import ConfigError, ConstantinopleError
+from shared.logs import set_up_logs
+
+log = logging.getLogger(__name__)
+
+FAILED = 1
+STOPPED_EARLY = 130
+
+
+def run_miner(config: MinerConfig, vllm_flags: Sequence[str]) -> int:
+    """Serve until stopped; the exit status.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    set_up_logs()
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = vllm_arguments(config, vllm_flags)
+    try:
+        prepared = prepare(config)
+        return _serve(prepared, arguments)
+    except KeyboardInterrupt:
+        log.info("stopped before the engine was ready")
+        return STOPPED_EARLY
+    except ConfigError:
+        raise
+    except ConstantinopleError as error:
+        log.error("%s", error)
+        return FAILED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _serve(prepared: PreparedMiner, arguments: Sequence[str]) -> int:
+    import uvloop
+    from vllm.entrypoints.openai.api_server import run_server
+
+    log.info("engine: starting vLLM; loading a model takes from half a minute to several")
+    parsed = parse_vllm_arguments(arguments)
+    setattr(parsed, PREPARED, prepared)
+    uvloop.run(run_server(parsed))
+    if prepared.engine_end.died:
+        log.error("the engine died; its last words are above. Start the miner again")
+        return FAILED
+    log.info("stopped")
+    return 0
+
+
+def parse_vllm_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """vLLM's own parsing and checks; a flag that it doesn't know ends the process with its usage."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+    from vllm.logger import configure_logging_from_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    cli_env_setup()
+    parser = make_arg_parser(FlexibleArgumentParser(prog="vllm_miner.py"))
+    parsed: argparse.Namespace = parser.parse_args(list(arguments))
+    configure_logging_from_args(parsed)
+    validate_parsed_serve_args(parsed)
+    return parsed
