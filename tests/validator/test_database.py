@@ -1,0 +1,69 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from shared.errors import ConfigError
+from validator.database import MIGRATIONS, Database, cursors, sqlite_url
+
+
+def test_a_new_database_has_the_newest_version(tmp_path: Path) -> None:
+    Database(sqlite_url(tmp_path / "state" / "audit.sqlite")).close()
+    with sqlite3.connect(tmp_path / "state" / "audit.sqlite") as connection:
+        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(len(MIGRATIONS),)]
+
+
+def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "audit.sqlite")
+    first = Database(url)
+    with first.writing() as connection:
+        connection.execute(insert(cursors).values(source="a", segment=1, offset_bytes=2))
+    first.close()
+    second = Database(url)
+    with second.reading() as connection:
+        assert connection.execute(select(cursors.c.offset_bytes)).scalars().all() == [2]
+    second.close()
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path / "audit.sqlite"))
+
+    def fail_halfway() -> None:
+        with database.writing() as connection:
+            connection.execute(insert(cursors).values(source="a", segment=1, offset_bytes=2))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    with database.reading() as connection:
+        assert connection.execute(select(cursors)).all() == []
+    database.close()
+
+
+def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "audit.sqlite")
+    Database(url).close()
+    with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+        connection.execute("UPDATE schema_version SET version = 99")
+    with pytest.raises(ConfigError, match="version 99"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("not a url", "not a database URL"),
+        ("sqlite:////no/such/folder/audit.sqlite", "can't be opened"),
+        ("nosuchdatabase://host/name", "not a database URL"),
+    ],
+)
+def test_a_useless_url_is_refused_in_words(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Database(url)
+
+
+def test_a_damaged_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "audit.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(ConfigError, match="can't be opened"):
+        Database(sqlite_url(tmp_path / "audit.sqlite"))

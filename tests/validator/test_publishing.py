@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+
+from shared.canonical import canonical_json
+from shared.errors import ConfigError, MalformedMessage, SignatureMismatch, StoreError
+from shared.object_store import FolderStore
+from tests.validator.audit_rig import AuditRig, epoch_traffic
+from tests.validator.auditor_examples import AUDITOR, FOLLOWER, SECRET
+from validator.database import Database, sqlite_url
+from validator.epoch_state import EpochState
+from validator.epoch_summary import (
+    LATEST_KEY,
+    LatestEpoch,
+    epoch_files,
+    parse_message,
+    requests_key,
+    summary_key,
+)
+from validator.publishing import last_published, publish
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+class CrashingStore(FolderStore):
+    """Dies before the n-th write."""
+
+    def __init__(self, folder: Path, writes: int) -> None:
+        super().__init__(folder)
+        self._left = writes
+
+    def _write_partial(self, key: str, data: bytes) -> tuple[Path, Path]:
+        if self._left == 0:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return super()._write_partial(key, data)
+
+
+async def test_an_epoch_is_published_and_its_texts_are_not(database: Database, store: FolderStore) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    rig.publish_next(store)
+    assert store.keys("epochs/") == [
+        "epochs/1.json",
+        "epochs/1/requests.jsonl",
+        "epochs/1/verdicts.jsonl",
+        "epochs/latest.json",
+    ]
+    assert store.get(summary_key(1)) == sealed.data
+    pointer = parse_message(LatestEpoch, store.get(LATEST_KEY), "latest")
+    assert (pointer.epoch, pointer.digest) == (1, sealed.digest)
+    assert all(SECRET.encode() not in store.get(key) for key in store.keys(""))
+    assert rig.requests.facts(1) == []
+
+
+@pytest.mark.parametrize("writes", range(4))
+async def test_a_crash_at_any_write_is_made_good_by_publishing_again(
+    database: Database, tmp_path: Path, writes: int
+) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    with pytest.raises(KeyboardInterrupt):
+        rig.publish_next(CrashingStore(tmp_path / "store", writes))
+    store = FolderStore(tmp_path / "store")
+    assert LATEST_KEY not in store.keys("")
+    AuditRig(database, rig.chain, rig.clock).publish_next(store)
+    assert store.get(summary_key(1)) == sealed.data
+    assert rig.epochs.oldest_unpublished() is None
+
+
+async def test_publishing_over_another_epoch_is_refused(database: Database, store: FolderStore) -> None:
+    rig = AuditRig(database)
+    await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    store.create(summary_key(1), b"another auditor's")
+    with pytest.raises(StoreError, match="another auditor publishes in this store"):
+        rig.publish_next(store)
+    assert store.get(summary_key(1)) == b"another auditor's"
+    assert rig.epochs.oldest_unpublished() is not None
+
+
+async def test_files_that_changed_after_sealing_are_not_published(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    files = epoch_files(1, rig.requests.facts(1)[1:], rig.requests.verdicts(1))
+    with pytest.raises(StoreError, match="no longer what the signed summary says"):
+        publish(store, sealed, files)
+    assert store.keys("") == []
+
+
+async def test_a_new_installation_goes_on_after_what_is_published(
+    database: Database, store: FolderStore, tmp_path: Path
+) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    rig.publish_next(store)
+    found = last_published(store, AUDITOR.ss58_address)
+    assert found == (1, sealed.data)
+    empty = Database(sqlite_url(tmp_path / "new.sqlite"))
+    EpochState(empty).adopt(*found, now_ms=0)
+    second = await AuditRig(empty, rig.chain, rig.clock).run_epoch(epoch_traffic(1000, rig.clock()))
+    assert second.number == 2
+    assert second.summary().previous_digest == sealed.digest
+    assert second.summary().history == sealed.summary().history_after
+    empty.close()
+
+
+def test_an_empty_store_has_no_last_epoch(store: FolderStore) -> None:
+    assert last_published(store, AUDITOR.ss58_address) is None
+
+
+async def test_another_publishers_store_is_not_continued(database: Database, store: FolderStore) -> None:
+    rig = AuditRig(database)
+    await rig.run_epoch([])
+    rig.publish_next(store)
+    with pytest.raises(ConfigError, match="name another folder or prefix"):
+        last_published(store, FOLLOWER.ss58_address)
+
+
+async def test_a_damaged_store_is_not_continued(database: Database, store: FolderStore) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch([])
+    rig.publish_next(store)
+    store.put(summary_key(1), canonical_json(sealed.summary().model_copy(update={"audits_outstanding": 7})))
+    with pytest.raises(SignatureMismatch):
+        last_published(store, AUDITOR.ss58_address)
+    store.put(LATEST_KEY, b"{")
+    with pytest.raises(MalformedMessage, match=r"epochs/latest\.json"):
+        last_published(store, AUDITOR.ss58_address)
+
+
+def test_keys_are_those_of_the_protocol() -> None:
+    assert (summary_key(7), requests_key(7)) == ("epochs/7.json", "epochs/7/requests.jsonl")

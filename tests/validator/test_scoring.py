@@ -1,0 +1,311 @@
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from bittensor.sp_core import Keypair
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.canonical import canonical_json
+from shared.records import RequestRecord
+from tests.validator.auditor_examples import (
+    ALSO_HONEST,
+    CHEAT,
+    HONEST,
+    block_number,
+    example_record,
+    example_verdict,
+    many_records,
+)
+from validator.audit_history import EpochTally, MinerHistory
+from validator.measurement import EpochInputs, RegisteredMiner
+from validator.request_facts import facts_of
+from validator.scoring import MinerScore, score
+from validator.scoring_config import ScoringConfig
+from validator.verdicts import Verdict, VerdictOutcome
+
+CONFIG = ScoringConfig()
+PASS: list[VerdictOutcome] = ["pass"]
+FAIL: list[VerdictOutcome] = ["fail"]
+VOID: list[VerdictOutcome] = ["inconclusive"]
+MINERS = {HONEST: 1, ALSO_HONEST: 2, CHEAT: 3}
+
+
+def verdicts_on(records: Sequence[RequestRecord], outcomes: Sequence[VerdictOutcome]) -> list[Verdict]:
+    return [example_verdict(r, block_number(1), o) for r, o in zip(records, outcomes, strict=False)]
+
+
+def inputs_of(
+    records: Sequence[RequestRecord],
+    verdicts: Sequence[Verdict],
+    miners: Sequence[Keypair] = tuple(MINERS),
+    history: Sequence[MinerHistory] = (),
+    epoch: int = 20,
+) -> EpochInputs:
+    registered = [RegisteredMiner(uid=MINERS[miner], hotkey=miner.ss58_address) for miner in miners]
+    return EpochInputs(epoch, [facts_of(record) for record in records], verdicts, registered, history)
+
+
+def of(scores: Sequence[MinerScore], miner: Keypair) -> MinerScore:
+    return next(one for one in scores if one.hotkey == miner.ss58_address)
+
+
+def past(miner: Keypair, passes: int, fails: int, epoch: int = 19) -> MinerHistory:
+    tally = EpochTally(epoch=epoch, passes=passes, fails=fails, inconclusive=0)
+    return MinerHistory(hotkey=miner.ss58_address, tallies=(tally,))
+
+
+def alone(outcomes: Sequence[VerdictOutcome], history: Sequence[MinerHistory] = ()) -> MinerScore:
+    records = many_records(HONEST, 1, range(len(outcomes)))
+    return of(score(inputs_of(records, verdicts_on(records, outcomes), [HONEST], history), CONFIG), HONEST)
+
+
+def test_the_best_honest_miner_has_the_full_score() -> None:
+    assert alone(["pass"] * 5).score == 1.0
+
+
+def test_a_miner_that_fails_every_audit_has_exactly_nothing_however_fast() -> None:
+    honest = many_records(HONEST, 1, range(10))
+    fast = many_records(CHEAT, 3, range(10, 20), duration_ms=10.0, ttft_ms=1.0)
+    verdicts = verdicts_on(honest, ["pass"] * 5) + verdicts_on(fast, ["fail"] * 5)
+    scores = score(inputs_of(honest + fast, verdicts, [HONEST, CHEAT]), CONFIG)
+    assert of(scores, CHEAT).score == 0.0
+    assert "5 of 5 audits failed in this epoch" in of(scores, CHEAT).reasons[0]
+    assert of(scores, HONEST).score == 1.0, "a gated miner must not set the pace"
+
+
+def test_a_single_failed_audit_of_one_earns_nothing_but_is_no_gate() -> None:
+    only = alone(["fail"])
+    assert only.score == 0.0
+    assert only.reasons == ("no audit passed in this epoch (1 failed, 0 inconclusive)",)
+
+
+def test_one_bad_audit_of_five_gates_nobody() -> None:
+    once = alone(["fail", "pass", "pass", "pass", "pass"])
+    assert once.verification == 6 / 7
+    assert once.score > 0.9
+
+
+def test_two_bad_audits_of_five_gate() -> None:
+    twice = alone(["fail", "fail", "pass", "pass", "pass"])
+    assert twice.score == 0.0
+    assert twice.reasons == ("2 of 5 audits failed in this epoch; the limit is 10 %",)
+
+
+def test_two_bad_audits_of_twenty_are_at_the_limit_and_do_not_gate() -> None:
+    assert alone(FAIL * 2 + PASS * 18).score > 0
+
+
+def test_three_bad_audits_of_twenty_gate() -> None:
+    assert alone(FAIL * 3 + PASS * 17).score == 0.0
+
+
+def test_good_history_does_not_shelter_a_defector() -> None:
+    defected = alone(["fail"] * 5, [past(HONEST, 1000, 0)])
+    assert defected.score == 0.0
+
+
+def test_bad_history_is_not_shed_by_one_clean_epoch() -> None:
+    cleaned = alone(["pass"] * 5, [past(HONEST, 0, 5)])
+    assert cleaned.score == 0.0
+    assert "5 of 10 audits failed in this epoch and the last 12" in cleaned.reasons[0]
+
+
+def test_bad_history_expires() -> None:
+    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=7)]).score == 1.0
+    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=8)]).score == 0.0
+
+
+def test_history_of_another_hotkey_counts_for_nothing() -> None:
+    assert alone(["pass"] * 5, [past(CHEAT, 0, 50)]).score == 1.0
+
+
+def test_inconclusive_audits_count_for_neither_side() -> None:
+    assert alone(PASS * 3 + VOID * 9).verification == 1.0
+
+
+def test_nobody_lives_on_inconclusive_audits() -> None:
+    hidden = alone(["inconclusive"] * 9)
+    assert hidden.score == 0.0
+    assert "no audit passed in this epoch (0 failed, 9 inconclusive)" in hidden.reasons
+
+
+def test_unaudited_miner_earns_nothing() -> None:
+    records = many_records(HONEST, 1, range(5))
+    assert of(score(inputs_of(records, [], [HONEST]), CONFIG), HONEST).score == 0.0
+
+
+def test_miner_without_requests_is_listed_with_its_reason() -> None:
+    idle = score(inputs_of([], [], [HONEST]), CONFIG)
+    assert idle[0].score == 0.0
+    assert "no request reached this miner" in idle[0].reasons[0]
+
+
+def test_miner_that_only_failed_is_told_so() -> None:
+    records = many_records(HONEST, 1, range(4), outcome="failed")
+    failed = of(score(inputs_of(records, [], [HONEST]), CONFIG), HONEST)
+    assert (failed.score, failed.failed) == (0.0, 4)
+    assert failed.reasons == ("none of 4 requests was answered, 4 failed",)
+
+
+def test_departed_hotkey_has_no_uid_and_earns_nothing() -> None:
+    records = many_records(HONEST, 1, range(5))
+    gone = of(score(inputs_of(records, verdicts_on(records, ["pass"] * 5), []), CONFIG), HONEST)
+    assert (gone.uid, gone.score) == (None, 0.0)
+    assert gone.reasons == ("the hotkey is no longer registered on the subnet",)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "client_left"])
+def test_what_is_the_clients_doing_costs_the_miner_nothing(outcome: Any) -> None:
+    answered = many_records(HONEST, 1, range(5))
+    others = many_records(HONEST, 1, range(5, 25), outcome=outcome)
+    verdicts = verdicts_on(answered, ["pass"] * 5)
+    assert of(score(inputs_of(answered + others, verdicts, [HONEST]), CONFIG), HONEST).score == 1.0
+
+
+def test_failed_requests_cost_a_share_of_everything() -> None:
+    answered, failed = (
+        many_records(HONEST, 1, range(6)),
+        many_records(HONEST, 1, range(6, 8), outcome="failed"),
+    )
+    verdicts = verdicts_on(answered, ["pass"] * 5)
+    scored = of(score(inputs_of(answered + failed, verdicts, [HONEST]), CONFIG), HONEST)
+    assert scored.reliability == 0.8
+    assert scored.score == pytest.approx(0.8)
+    assert "2 of 8 requests failed" in scored.reasons
+
+
+def test_parts_have_their_shares() -> None:
+    best = many_records(HONEST, 1, range(5), duration_ms=1000.0, ttft_ms=50.0)
+    slow = many_records(ALSO_HONEST, 2, range(5, 10), duration_ms=2000.0, ttft_ms=150.0)
+    verdicts = verdicts_on(best, ["pass"] * 5) + verdicts_on(slow, ["pass"] * 5)
+    scored = of(score(inputs_of(best + slow, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
+    assert (scored.throughput, scored.latency, scored.verification) == (0.5, 0.5, 1.0)
+    assert scored.score == pytest.approx(0.4 * 0.5 + 0.2 * 0.5 + 0.4)
+
+
+def test_one_stalled_answer_of_many_does_not_move_the_median() -> None:
+    steady = many_records(HONEST, 1, range(8))
+    stalled = [example_record(9, duration_ms=600_000.0, ttft_ms=500_000.0)]
+    scored = score(inputs_of(steady + stalled, verdicts_on(steady, ["pass"] * 5), [HONEST]), CONFIG)
+    assert of(scored, HONEST).tokens_per_s == 40.0
+    assert of(scored, HONEST).ttft_ms == 100.0
+
+
+def test_short_answers_do_not_decide_the_speed_of_a_miner_that_also_gave_long_ones() -> None:
+    long = many_records(HONEST, 1, range(5))
+    short = many_records(HONEST, 1, range(5, 25), output_tokens=1, duration_ms=500.0)
+    scored = score(inputs_of(long + short, verdicts_on(long, ["pass"] * 5), [HONEST]), CONFIG)
+    assert of(scored, HONEST).tokens_per_s == 40.0
+
+
+def test_answers_that_came_whole_have_their_speed_count_as_latency() -> None:
+    streamed = many_records(HONEST, 1, range(5))
+    whole = many_records(ALSO_HONEST, 2, range(5, 10), ttft_ms=None, duration_ms=2000.0)
+    verdicts = verdicts_on(streamed, ["pass"] * 5) + verdicts_on(whole, ["pass"] * 5)
+    scored = of(score(inputs_of(streamed + whole, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
+    assert scored.latency == scored.throughput == 0.5
+    assert "no streamed answer in this epoch: latency counts like throughput" in scored.reasons
+
+
+def test_a_burst_after_a_long_wait_gains_no_throughput() -> None:
+    steady = many_records(HONEST, 1, range(5), ttft_ms=25.0)
+    burst = many_records(ALSO_HONEST, 2, range(5, 10), ttft_ms=999.0)
+    verdicts = verdicts_on(steady, ["pass"] * 5) + verdicts_on(burst, ["pass"] * 5)
+    scores = score(inputs_of(steady + burst, verdicts, [HONEST, ALSO_HONEST]), CONFIG)
+    assert of(scores, ALSO_HONEST).throughput == 1.0
+    assert of(scores, ALSO_HONEST).score < of(scores, HONEST).score
+
+
+def test_few_audits_are_called_provisional() -> None:
+    assert "3 of 5 audits that settle the pass rate: it is provisional" in alone(["pass"] * 3).reasons
+    assert not any("provisional" in reason for reason in alone(["pass"] * 5).reasons)
+
+
+def test_scores_are_listed_by_uid_and_departed_hotkeys_last() -> None:
+    records = many_records(CHEAT, 3, range(3))
+    listed = score(inputs_of(records, [], [ALSO_HONEST, HONEST]), CONFIG)
+    assert [one.uid for one in listed] == [1, 2, None]
+
+
+OUTCOMES: st.SearchStrategy[Any] = st.sampled_from(["pass", "pass", "pass", "fail", "inconclusive", None])
+ROW = st.tuples(
+    st.sampled_from(list(MINERS)),
+    st.sampled_from(["answered", "answered", "answered", "failed", "refused", "client_left"]),
+    st.integers(0, 60),
+    st.floats(0, 100_000),
+    st.none() | st.floats(0, 10_000),
+    OUTCOMES,
+)
+FAST = settings(max_examples=40, deadline=None)
+
+
+def epoch_from(rows: Sequence[Any]) -> EpochInputs:
+    records, verdicts = [], []
+    for number, (miner, outcome, tokens, duration_ms, ttft_ms, verdict) in enumerate(rows):
+        record = example_record(number, miner, MINERS[miner], outcome, tokens, duration_ms, ttft_ms)
+        records.append(record)
+        if verdict is not None and outcome == "answered":
+            verdicts.append(example_verdict(record, block_number(1), verdict))
+    return inputs_of(records, verdicts)
+
+
+@FAST
+@given(st.lists(ROW, max_size=25), st.randoms(use_true_random=False))
+def test_order_changes_no_bit(rows: list[Any], chance: random.Random) -> None:
+    inputs = epoch_from(rows)
+    requests, verdicts, miners = list(inputs.requests), list(inputs.verdicts), list(inputs.miners)
+    for sequence in (requests, verdicts, miners):
+        chance.shuffle(sequence)
+    shuffled = EpochInputs(inputs.epoch, requests, verdicts, miners, inputs.history)
+    one, other = score(inputs, CONFIG), score(shuffled, CONFIG)
+    assert [canonical_json(s) for s in one] == [canonical_json(s) for s in other]
+
+
+@FAST
+@given(st.lists(ROW, max_size=25))
+def test_scores_are_shares_and_every_zero_has_a_reason(rows: list[Any]) -> None:
+    for one in score(epoch_from(rows), CONFIG):
+        assert 0 <= one.score <= 1
+        assert one.reasons
+        assert MinerScore.model_validate_json(canonical_json(one)) == one
+
+
+@FAST
+@given(st.lists(ROW, min_size=1, max_size=25))
+def test_turning_an_audit_into_a_failure_never_helps_its_miner(rows: list[Any]) -> None:
+    number = next((n for n, row in enumerate(rows) if row[1] == "answered" and row[5] == "pass"), None)
+    if number is None:
+        return
+    miner = rows[number][0]
+    worse = [*rows[:number], (*rows[number][:5], "fail"), *rows[number + 1 :]]
+    assert (
+        of(score(epoch_from(worse), CONFIG), miner).score <= of(score(epoch_from(rows), CONFIG), miner).score
+    )
+
+
+@FAST
+@given(st.floats(10, 100_000), st.floats(1, 100))
+def test_being_slower_never_helps(duration_ms: float, factor: float) -> None:
+    def slow(duration: float) -> float:
+        best = many_records(HONEST, 1, range(5), duration_ms=500.0)
+        own = many_records(ALSO_HONEST, 2, range(5, 10), duration_ms=duration)
+        verdicts = verdicts_on(best, ["pass"] * 5) + verdicts_on(own, ["pass"] * 5)
+        return of(score(inputs_of(best + own, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST).score
+
+    assert slow(duration_ms * factor) <= slow(duration_ms)
+
+
+def test_the_same_epoch_has_the_same_bits_as_when_this_was_written() -> None:
+    rows = [
+        (m, "answered", 7 * n + 9, 333.3 * n + 71.1 * uid, 17.7 * n + uid / 3, "pass")
+        for n in range(9)
+        for m, uid in MINERS.items()
+    ]
+    scores = score(epoch_from(rows), CONFIG)
+    assert [one.score.hex() for one in scores] == [
+        "0x1.0000000000000p+0",
+        "0x1.f5d980317db34p-1",
+        "0x1.ec9bb61f76cbfp-1",
+    ]

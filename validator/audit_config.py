@@ -1,0 +1,67 @@
+"""Settings of the audit validator. This module imports nothing heavy, so that `--help` answers at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.config import at_least, between, is_port, load, setting
+
+DESCRIPTION = "Audit validator: challenges miners, scores them, sets weights, publishes epochs."
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What the audit validator is told by flags, environment and .env."""
+
+    model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model that is audited: a hub name or a local folder")
+    served_model_name: str | None = setting(None, "name clients use for the model, if not the model's own")
+    calibration: Path | None = setting(None, "calibration file, if it is not in the model's folder")
+    device: str = setting("cpu", "where the reference model runs, in float32: cpu, cuda or cuda:N")
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(8082, "port to listen on", check=is_port)
+    netuid: int = setting(97, "subnet", check=between(0, 65535))
+    network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
+    wallet: str = setting("validator", "wallet whose hotkey signs challenges, weights and epochs")
+    hotkey: str = setting("default", "name of the hotkey in that wallet")
+    wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
+    state_dir: Path = setting(Path("~/.constantinople"), "folder of the auditor's state")
+    records: Path | None = setting(None, "folder of the gateway's record log (default: records in state-dir)")
+    database: str | None = setting(None, "SQLAlchemy URL of the state (default: SQLite in state-dir)")
+    store: str | None = setting(
+        None, "where epochs are published: a folder or s3://bucket/prefix (default: store in state-dir)"
+    )
+    store_endpoint: str | None = setting(None, "URL of the S3-compatible service")
+    store_region: str = setting("auto", "region of the S3-compatible service")
+    epoch_seconds: float = setting(1500.0, "length of an epoch in seconds", check=between(5, 86400))
+    audit_rate: float = setting(0.10, "share of answers that is audited", check=between(0.1, 1))
+    min_audits: int = setting(5, "fewest audits of a miner in an epoch", check=between(1, 1000))
+    metagraph_seconds: float = setting(30.0, "seconds between readings of the metagraph", check=at_least(1))
+    points: int = setting(8, "points opened in one audit", check=between(4, 256))
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder of the auditor's state."""
+        return self.state_dir.expanduser()
+
+    @property
+    def records_folder(self) -> Path:
+        """The folder of the gateway's record log."""
+        return (self.records or self.state_folder / "records").expanduser()
+
+    @property
+    def store_location(self) -> str:
+        """A folder or an s3:// URL."""
+        return self.store or str(self.state_folder / "store")
+
+
+def load_config(
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    dotenv: Path | None = None,
+) -> AuditConfig:
+    """The audit validator's settings.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    return load(AuditConfig, DESCRIPTION, argv, environ, dotenv)

@@ -1,0 +1,215 @@
+"""The audit validator as a process: its parts put together, run until a signal, taken down in order."""
+
+import asyncio
+import hashlib
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import ChainError, ConfigError, ConstantinopleError, StoreError
+from shared.object_store import ObjectStore, open_store
+from shared.record_log import RecordReader
+from shared.signing import Signer
+from validator.audit_config import AuditConfig
+from validator.audit_loop import Auditing, AuditLoop
+from validator.block_window import BlockWindow
+from validator.clock import Clock
+from validator.database import Database, sqlite_url
+from validator.epoch_state import EpochState
+from validator.epoch_summary import epoch_files
+from validator.epochs import EpochLoop, EpochTerms
+from validator.metagraph import Metagraph
+from validator.publishing import last_published, publish
+from validator.record_follower import RecordFollower
+from validator.request_state import RequestState
+from validator.scoring_config import ScoringConfig
+from validator.status_app import StatusSources, build_status_app
+from validator.status_server import serve_status
+from validator.supervision import run_until
+from validator.troubles import Troubles
+from validator.weight_setter import WeightChain, WeightSetter
+from validator.weight_state import WeightQueue
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Seconds between two turns of each of the auditor's loops."""
+
+    follow_s: float = 0.5
+    step_s: float = 1.0
+    weights_s: float = 3.0
+    publish_s: float = 2.0
+    publish_retry_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the auditor gets from outside, so that tests pass their own. `model` is its public name."""
+
+    signer: Signer
+    chain: WeightChain
+    auditor: Auditing
+    model: str
+    calibration: Path
+    clock: Clock
+    pauses: Pauses = Pauses()
+
+
+def open_database(config: AuditConfig) -> Database:
+    """The auditor's database, up to date.
+
+    Raises:
+        ConfigError: it can't be opened.
+    """
+    return Database(config.database or sqlite_url(config.state_folder / "audit.sqlite"))
+
+
+class AuditValidator:
+    """The parts of a running auditor."""
+
+    def __init__(self, config: AuditConfig, around: Surroundings, database: Database) -> None:
+        self._config, self._around = config, around
+        self.troubles = Troubles()
+        self.requests, self.epoch_state = RequestState(database), EpochState(database)
+        self.weights = WeightQueue(database)
+        self._store: ObjectStore = open_store(
+            config.store_location, config.store_endpoint, config.store_region
+        )
+        source = str(config.records_folder.resolve())
+        self._follower = RecordFollower(RecordReader(config.records_folder), source, self.requests)
+        self._blocks, self._metagraph = BlockWindow(around.chain), Metagraph(around.chain)
+        self._audits = AuditLoop(
+            self.requests,
+            around.auditor,
+            self._blocks,
+            self._metagraph,
+            config.audit_rate,
+            config.min_audits,
+            around.clock,
+        )
+        self._epochs = EpochLoop(
+            self._terms(),
+            self.epoch_state,
+            self.requests,
+            self._audits,
+            self._blocks,
+            self._metagraph,
+            around.signer,
+            around.clock,
+            random.SystemRandom().random,
+        )
+        self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
+
+    def _terms(self) -> EpochTerms:
+        calibration = hashlib.sha256(self._around.calibration.read_bytes()).hexdigest()
+        config = self._config
+        return EpochTerms(
+            config.netuid, self._around.model, calibration, config.epoch_seconds, ScoringConfig()
+        )
+
+    async def run(self, stop: asyncio.Event, listener: socket.socket) -> bool:
+        """Run until `stop` is set; returns False when a part failed instead.
+
+        Raises:
+            ConfigError: the store can't be read, or holds another auditor's epochs.
+        """
+        await asyncio.to_thread(self._begin)
+        app = build_status_app(self._status_sources())
+        pauses = self._around.pauses
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._audits.stop)
+            return await run_until(
+                stop,
+                {
+                    "records": self._follow(),
+                    "metagraph": self._every(
+                        self._config.metagraph_seconds, "metagraph", self._read_metagraph
+                    ),
+                    "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
+                    "weights": self._every(pauses.weights_s, "weights", self._setter.step),
+                    "publication": self._publish(),
+                    "status": serve_status(app, listener),
+                },
+            )
+
+    def _begin(self) -> None:
+        """Continue where the state ends, or, with an empty state, where the store ends."""
+        if self.epoch_state.is_empty():
+            try:
+                found = last_published(self._store, self._around.signer.ss58_address)
+            except ConfigError:
+                raise
+            except ConstantinopleError as error:
+                raise ConfigError(f"--store can't be continued: {error}") from None
+            if found is not None:
+                log.info("the state is empty; going on after epoch %d, which is in the store", found[0])
+                self.epoch_state.adopt(*found, now_ms=self._around.clock())
+        self._epochs.ensure_open()
+
+    def _status_sources(self) -> StatusSources:
+        return StatusSources(
+            self._around.signer.ss58_address,
+            self._config.netuid,
+            self._around.model,
+            self._around.calibration,
+            self.epoch_state,
+            self.weights,
+            self._follower,
+            self._audits,
+            self._blocks,
+            self.troubles,
+            self._around.clock,
+        )
+
+    async def _follow(self) -> None:
+        while True:
+            if not await asyncio.to_thread(self._follower.follow):
+                await asyncio.sleep(self._around.pauses.follow_s)
+
+    async def _every(self, pause_s: float, subject: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Repeat `step`; while the chain can't be read, say so and go on trying."""
+        while True:
+            try:
+                await step()
+            except ChainError as error:
+                self.troubles.report(subject, f"{error}; trying again")
+                self._epochs.note_chain_trouble()
+            else:
+                self.troubles.clear(subject)
+            await asyncio.sleep(pause_s)
+
+    async def _read_metagraph(self) -> None:
+        await self._metagraph.refresh()
+
+    async def _audit(self) -> None:
+        await self._audits.step(await asyncio.to_thread(self._epochs.closing))
+        await self._epochs.step()
+
+    async def _publish(self) -> None:
+        pauses = self._around.pauses
+        while True:
+            try:
+                await asyncio.to_thread(self._publish_next)
+            except StoreError as error:
+                self.troubles.report("publication", f"{error}; trying again in {pauses.publish_retry_s:g} s")
+                await asyncio.sleep(pauses.publish_retry_s)
+            else:
+                self.troubles.clear("publication")
+                await asyncio.sleep(pauses.publish_s)
+
+    def _publish_next(self) -> None:
+        sealed = self.epoch_state.oldest_unpublished()
+        if sealed is None:
+            return
+        number = sealed.number
+        files = epoch_files(number, self.requests.facts(number), self.requests.verdicts(number))
+        publish(self._store, sealed, files)
+        self.epoch_state.mark_published(number)
+        self.requests.forget(number)
+        log.info("epoch %d is published", number)

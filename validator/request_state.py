@@ -1,0 +1,226 @@
+"""What the auditor remembers of requests until their epoch is published: records, draws, verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+
+from shared.canonical import canonical_json
+from shared.chain import Block
+from shared.record_log import Cursor
+from shared.records import RequestRecord
+from validator.database import Database, cursors, epochs, requests, verdicts
+from validator.request_facts import RequestFacts, facts_of
+from validator.verdicts import Verdict, VerdictOutcome
+
+RequestKey = tuple[str, str]
+"""(request id, miner's hotkey): one attempt at one miner."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where chance put one request: its challenge block and its selection draw in [0, 1)."""
+
+    key: RequestKey
+    block: Block
+    draw: float
+
+
+@dataclass(frozen=True)
+class DrawnRequest:
+    """A drawn request and, once it is audited, how that ended."""
+
+    key: RequestKey
+    epoch: int
+    draw: float
+    outcome: VerdictOutcome | None
+
+
+def is_auditable(record: RequestRecord) -> bool:
+    """Whether there is something to audit: a whole answer with at least one token."""
+    return record.outcome == "answered" and record.output_tokens > 0
+
+
+def _verdict_of_request() -> ColumnElement[bool]:
+    return and_(
+        verdicts.c.request_id == requests.c.request_id, verdicts.c.miner_hotkey == requests.c.miner_hotkey
+    )
+
+
+class RequestState:
+    """Requests and verdicts of epochs that are not published yet. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def cursor(self, source: str) -> Cursor:
+        """How far the record log `source` has been read."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(cursors).where(cursors.c.source == source)).first()
+        return Cursor(row.segment, row.offset_bytes) if row else Cursor()
+
+    def add_records(self, source: str, records: Sequence[RequestRecord], cursor: Cursor) -> int:
+        """Store what was read and how far, in one transaction; returns how many records were new.
+
+        They belong to the epoch that is open now. A second record of the same attempt is dropped.
+        """
+        with self._database.writing() as connection:
+            number = connection.execute(
+                select(func.max(epochs.c.number)).where(epochs.c.state == "open")
+            ).scalar_one()
+            known = {
+                tuple(row)
+                for row in connection.execute(
+                    select(requests.c.request_id, requests.c.miner_hotkey).where(
+                        requests.c.request_id.in_([record.request_id for record in records])
+                    )
+                )
+            }
+            fresh = {
+                (record.request_id, record.miner_hotkey): record
+                for record in reversed(records)
+                if (record.request_id, record.miner_hotkey) not in known
+            }
+            if fresh:
+                rows = [_row(record, number) for record in fresh.values()]
+                connection.execute(insert(requests), rows)
+            connection.execute(delete(cursors).where(cursors.c.source == source))
+            connection.execute(
+                insert(cursors).values(source=source, segment=cursor.segment, offset_bytes=cursor.offset)
+            )
+        return len(fresh)
+
+    def undrawn(self, limit: int) -> list[RequestRecord]:
+        """Records that still wait for their challenge block, oldest first."""
+        query = (
+            select(requests.c.record)
+            .where(requests.c.auditable, requests.c.draw.is_(None), requests.c.record.is_not(None))
+            .order_by(requests.c.finished_at_ms, requests.c.request_id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [RequestRecord.model_validate_json(text) for text in connection.execute(query).scalars()]
+
+    def set_draws(self, draws: Sequence[Draw]) -> None:
+        """Store draws."""
+        with self._database.writing() as connection:
+            for drawn in draws:
+                values = {
+                    "challenge_block": drawn.block.number,
+                    "challenge_block_hash": drawn.block.hash,
+                    "challenge_block_ms": drawn.block.timestamp_ms,
+                    "draw": drawn.draw,
+                }
+                connection.execute(update(requests).where(*_is(drawn.key)).values(values))
+
+    def give_up(self, keys: Sequence[RequestKey]) -> None:
+        """These requests can't be audited any more, through no fault of the miner."""
+        with self._database.writing() as connection:
+            for key in keys:
+                connection.execute(update(requests).where(*_is(key)).values(auditable=False))
+
+    def count_undrawn(self, epoch: int) -> int:
+        """Requests of `epoch` that still wait for their challenge block."""
+        query = (
+            select(func.count())
+            .select_from(requests)
+            .where(requests.c.epoch == epoch, requests.c.auditable, requests.c.draw.is_(None))
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def drawn(self, epoch: int) -> list[DrawnRequest]:
+        """All drawn requests of `epoch`."""
+        return self._drawn(requests.c.epoch == epoch)
+
+    def due(self, rate: float) -> list[DrawnRequest]:
+        """Requests of unscored epochs that are drawn below `rate` and have no verdict."""
+        return self._drawn(
+            and_(requests.c.draw < rate, requests.c.record.is_not(None), verdicts.c.outcome.is_(None))
+        )
+
+    def _drawn(self, condition: ColumnElement[bool]) -> list[DrawnRequest]:
+        query = (
+            select(
+                requests.c.request_id,
+                requests.c.miner_hotkey,
+                requests.c.epoch,
+                requests.c.draw,
+                verdicts.c.outcome,
+            )
+            .select_from(requests.outerjoin(verdicts, _verdict_of_request()))
+            .where(requests.c.draw.is_not(None), requests.c.auditable, condition)
+            .order_by(requests.c.draw, requests.c.request_id, requests.c.miner_hotkey)
+        )
+        with self._database.reading() as connection:
+            return [
+                DrawnRequest((row.request_id, row.miner_hotkey), row.epoch, row.draw, row.outcome)
+                for row in connection.execute(query)
+            ]
+
+    def audit_of(self, key: RequestKey) -> tuple[RequestRecord, Block] | None:
+        """The record and challenge block of a drawn request; None once its epoch is scored."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(requests).where(*_is(key))).first()
+        if row is None or row.record is None or row.draw is None:
+            return None
+        block = Block(row.challenge_block, row.challenge_block_hash, row.challenge_block_ms)
+        return RequestRecord.model_validate_json(row.record), block
+
+    def add_verdict(self, verdict: Verdict) -> bool:
+        """Store a verdict; False when its epoch has been scored meanwhile or it has one already."""
+        key = (verdict.request_id, verdict.miner_hotkey)
+        with self._database.writing() as connection:
+            row = connection.execute(
+                select(requests.c.epoch, verdicts.c.outcome)
+                .select_from(requests.outerjoin(verdicts, _verdict_of_request()))
+                .where(*_is(key), requests.c.record.is_not(None))
+            ).first()
+            if row is None or row.outcome is not None:
+                return False
+            connection.execute(
+                insert(verdicts).values(
+                    request_id=verdict.request_id,
+                    miner_hotkey=verdict.miner_hotkey,
+                    epoch=row.epoch,
+                    outcome=verdict.outcome,
+                    body=canonical_json(verdict).decode(),
+                )
+            )
+        return True
+
+    def facts(self, epoch: int) -> list[RequestFacts]:
+        """What is published of the requests of `epoch`, in the order of publication."""
+        query = select(requests.c.facts).where(requests.c.epoch == epoch)
+        with self._database.reading() as connection:
+            found = [RequestFacts.model_validate_json(text) for text in connection.execute(query).scalars()]
+        return sorted(found, key=lambda facts: facts.key)
+
+    def verdicts(self, epoch: int) -> list[Verdict]:
+        """The verdicts of `epoch`, in the order of publication."""
+        query = select(verdicts.c.body).where(verdicts.c.epoch == epoch)
+        with self._database.reading() as connection:
+            found = [Verdict.model_validate_json(text) for text in connection.execute(query).scalars()]
+        return sorted(found, key=lambda verdict: (verdict.request_id, verdict.miner_hotkey))
+
+    def forget(self, epoch: int) -> None:
+        """Drop the requests and verdicts of a published epoch: the store has them."""
+        with self._database.writing() as connection:
+            connection.execute(delete(requests).where(requests.c.epoch == epoch))
+            connection.execute(delete(verdicts).where(verdicts.c.epoch == epoch))
+
+
+def _is(key: RequestKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return requests.c.request_id == key[0], requests.c.miner_hotkey == key[1]
+
+
+def _row(record: RequestRecord, epoch: int) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "miner_hotkey": record.miner_hotkey,
+        "epoch": epoch,
+        "finished_at_ms": record.finished_at_ms,
+        "facts": canonical_json(facts_of(record)).decode(),
+        "record": canonical_json(record).decode() if is_auditable(record) else None,
+        "auditable": is_auditable(record),
+    }

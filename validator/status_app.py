@@ -1,0 +1,137 @@
+"""The auditor's HTTP port: health, the leaderboard, sealed epochs, the calibration file."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from validator.audit_loop import AuditLoop
+from validator.block_window import BlockWindow
+from validator.clock import Clock
+from validator.epoch_state import EpochState
+from validator.epoch_summary import EpochSummary
+from validator.record_follower import RecordFollower
+from validator.scoring import MinerScore
+from validator.troubles import Troubles
+from validator.weight_state import EpochWeights, WeightQueue
+
+LISTED_EPOCHS = 50
+
+
+@dataclass(frozen=True)
+class StatusSources:
+    """The parts that the status is read from."""
+
+    hotkey: str
+    netuid: int
+    model: str
+    calibration: Path
+    epochs: EpochState
+    weights: WeightQueue
+    follower: RecordFollower
+    audits: AuditLoop
+    blocks: BlockWindow
+    troubles: Troubles
+    clock: Clock
+
+
+def build_status_app(sources: StatusSources) -> FastAPI:
+    """The application; it only reads."""
+    app = FastAPI(title="Constantinople auditor", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        report = await asyncio.to_thread(_health, sources)
+        return JSONResponse(report, 200 if report["status"] == "ok" else 503)
+
+    @app.get("/scores")
+    async def scores() -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(_leaderboard, sources))
+
+    @app.get("/epochs")
+    async def epochs() -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(_epochs, sources.epochs))
+
+    @app.get("/epochs/{number}")
+    async def epoch(number: int) -> Response:
+        sealed = await asyncio.to_thread(sources.epochs.sealed, number)
+        if sealed is None:
+            raise HTTPException(404, f"epoch {number} is not sealed here; /epochs lists those that are")
+        return Response(sealed.data, media_type="application/json")
+
+    @app.get("/calibration")
+    async def calibration() -> FileResponse:
+        return FileResponse(sources.calibration, media_type="application/octet-stream")
+
+    return app
+
+
+def _health(sources: StatusSources) -> dict[str, Any]:
+    troubles = sources.troubles.all()
+    newest, current = sources.blocks.newest, sources.epochs.in_phase("open")
+    sealed = sources.epochs.sealed()
+    return {
+        "status": "degraded" if troubles else "ok",
+        "troubles": troubles,
+        "hotkey": sources.hotkey,
+        "netuid": sources.netuid,
+        "model": sources.model,
+        "epoch": current.number if current else None,
+        "epoch_ends_at_ms": current.ends_at_ms if current else None,
+        "last_epoch": sealed.number if sealed else None,
+        "last_epoch_phase": sealed.phase if sealed else None,
+        "last_record_at_ms": sources.follower.newest_record_at_ms,
+        "last_audit_at_ms": sources.audits.newest_audit_at_ms,
+        "chain_block": newest.number if newest else None,
+        "chain_lag_ms": max(0, sources.clock() - newest.timestamp_ms) if newest else None,
+        "weights": _weights(sources.weights.newest()),
+    }
+
+
+def _weights(weights: EpochWeights | None) -> dict[str, Any] | None:
+    if weights is None:
+        return None
+    return {"epoch": weights.epoch, "state": weights.state, "detail": weights.detail}
+
+
+def _leaderboard(sources: StatusSources) -> dict[str, Any]:
+    """Scores of the newest sealed epoch, best first; `epoch` is None before the first."""
+    sealed = sources.epochs.sealed()
+    if sealed is None:
+        return {"epoch": None, "closed_at_ms": None, "scores": [], "weights": None}
+    summary = sealed.summary()
+    return {
+        "epoch": summary.epoch,
+        "closed_at_ms": summary.closed_at_ms,
+        "digest": sealed.digest,
+        "scores": [_row(one, summary) for one in sorted(summary.scores, key=lambda one: -one.score)],
+        "weights": _weights(sources.weights.newest()),
+    }
+
+
+def _row(score: MinerScore, summary: EpochSummary) -> dict[str, Any]:
+    weights = {one.uid: one.weight for one in summary.weights}
+    return {
+        "uid": score.uid,
+        "hotkey": score.hotkey,
+        "requests": score.requests,
+        "failed": score.failed,
+        "tokens_per_s": score.tokens_per_s,
+        "ttft_ms": score.ttft_ms,
+        "audits": {"pass": score.passes, "fail": score.fails, "inconclusive": score.inconclusive},
+        "score": score.score,
+        "weight": weights.get(score.uid, 0) if score.uid is not None else 0,
+        "reasons": list(score.reasons),
+    }
+
+
+def _epochs(epochs: EpochState) -> dict[str, Any]:
+    return {
+        "epochs": [
+            {"epoch": one.number, "phase": one.phase, "opened_at_ms": one.opened_at_ms}
+            for one in epochs.list(LISTED_EPOCHS)
+        ]
+    }

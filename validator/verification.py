@@ -1,0 +1,177 @@
+"""Checks of what a miner answers when challenged: openings, sketches and replayed vectors.
+
+Pure functions: a check returns a `Finding` when it decides the audit and None (or what it read) when it
+holds. Nothing that a miner sends makes anything here raise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shared.calibration import Calibration, HonestNoise
+from shared.challenges import OpenAnswer, ReplayAnswer
+from shared.commitments import CommittedPoints, Opening, Point, leaf_bytes
+from shared.errors import MalformedMessage
+from shared.merkle import path_leads_to_root
+from shared.receipts import Receipt
+from shared.sketches import (
+    bfloat16_from_bytes,
+    cosine_distance,
+    decode_base64,
+    sketch,
+    sketch_from_bytes,
+    standardise,
+)
+from validator.findings import Finding, failed
+from validator.receipt_verification import committed_points
+from validator.verdicts import AuditedPoint
+
+
+def check_openings(
+    receipt: Receipt,
+    asked: Sequence[Point],
+    answer: OpenAnswer,
+    token_ids: Mapping[int, Sequence[int]],
+) -> Finding | list[Opening]:
+    """The openings in the order asked, each proven to be what the receipt committed to.
+
+    Args:
+        token_ids: prompt and output ids of each choice, by choice index.
+    """
+    given = {Point(opened.choice, opened.position, opened.layer): opened for opened in answer.openings}
+    if len(given) != len(answer.openings) or not set(given) <= set(asked):
+        return failed("opening", "the answer opens points twice, or points that were not asked for")
+    committed = committed_points(receipt)
+    openings = []
+    for point in asked:
+        if point not in given:
+            return failed("opening", f"the committed point at {_words(point)} was not opened")
+        try:
+            opening = given[point].opening()
+        except MalformedMessage as error:
+            return failed("opening", f"the opening at {_words(point)} is malformed: {error}")
+        finding = _check_opening(receipt, committed, opening, token_ids[point.choice][point.position])
+        if finding is not None:
+            return finding
+        openings.append(opening)
+    return openings
+
+
+def _words(point: Point) -> str:
+    return f"choice {point.choice}, position {point.position}, layer {point.layer}"
+
+
+def _check_opening(
+    receipt: Receipt, committed: CommittedPoints, opening: Opening, token_id: int
+) -> Finding | None:
+    place = _words(opening.point)
+    if opening.token_id != token_id:
+        words = f"the opening at {place} names token {opening.token_id}, the answer had {token_id} there"
+        return failed("opening", words)
+    number = committed.leaf_number(opening.point)
+    assert number is not None, "points are drawn from the committed ones"
+    try:
+        leaf = leaf_bytes(opening.point, opening.token_id, opening.sketch)
+    except ValueError as error:
+        return failed("opening", f"the opening at {place} is malformed: {error}")
+    root = bytes.fromhex(receipt.merkle_root)
+    if not path_leads_to_root(leaf, number, receipt.leaves, opening.path, root):
+        return failed("opening", f"the opening at {place} is not what the receipt committed to")
+    return None
+
+
+@dataclass(frozen=True)
+class SketchScore:
+    """How far the opened sketches lie from the reference: the score, and each point's distance."""
+
+    score: float
+    points: tuple[AuditedPoint, ...]
+
+
+def score_sketches(
+    openings: Sequence[Opening],
+    reference: Mapping[Point, Tensor],
+    calibration: Calibration,
+    noise: HonestNoise,
+) -> Finding | SketchScore:
+    """The mean over the openings of distance / honest scale of the layer.
+
+    Args:
+        reference: the reference's hidden vector, float32 [hidden_size], of each opened point.
+    """
+    points, ratios = [], []
+    for opening in openings:
+        point = opening.point
+        try:
+            theirs = sketch_from_bytes(opening.sketch)
+        except MalformedMessage as error:
+            return failed("sketch", f"the sketch at {_words(point)} is malformed: {error}")
+        ours = sketch(reference[point], *calibration.layer(point.layer)).to(torch.float32)
+        distance = max(0.0, cosine_distance(theirs, ours))
+        points.append(
+            AuditedPoint(choice=point.choice, position=point.position, layer=point.layer, distance=distance)
+        )
+        ratios.append(distance / noise.layer_scale[point.layer - 1])
+    return SketchScore(sum(ratios) / len(ratios), tuple(points))
+
+
+def check_sketches(scored: SketchScore, noise: HonestNoise) -> Finding | None:
+    """Whether the score is one that honest miners have."""
+    if scored.score <= noise.audit_limit:
+        return None
+    return failed(
+        "sketch",
+        f"the hidden states are {scored.score:.3g} times as far from the reference model's as an honest "
+        f"miner's, more than {noise.audit_limit:.3g}; serve the exact weights, unquantised",
+    )
+
+
+def read_replay(asked: Point, answer: ReplayAnswer, hidden_size: int) -> Finding | Tensor:
+    """The replayed vector, float32 [hidden_size]."""
+    places = [(vector.position, vector.layer) for vector in answer.vectors]
+    if places != [(asked.position, asked.layer)]:
+        return failed("replay", f"the vector at {_words(asked)} was asked for, the answer has {places}")
+    try:
+        data = decode_base64(answer.vectors[0].vector, hidden_size * 2)
+        return bfloat16_from_bytes(data, hidden_size)
+    except MalformedMessage as error:
+        return failed("replay", f"the replayed vector at {_words(asked)} is malformed: {error}")
+
+
+def replay_score(
+    vector: Tensor, reference: Tensor, point: Point, calibration: Calibration, noise: HonestNoise
+) -> float:
+    """Distance of the standardised vectors / honest scale of the layer."""
+    statistics = calibration.layer(point.layer)
+    distance = cosine_distance(standardise(vector, *statistics), standardise(reference, *statistics))
+    return max(0.0, distance) / noise.layer_scale[point.layer - 1]
+
+
+def check_replay(score: float, point: Point, noise: HonestNoise) -> Finding | None:
+    """Whether the replayed vector is one that honest miners compute."""
+    if score <= noise.replay_limit:
+        return None
+    return failed(
+        "replay",
+        f"the replayed vector at {_words(point)} is {score:.3g} times as far from the reference model's as "
+        f"an honest miner's, more than {noise.replay_limit:.3g}",
+    )
+
+
+def check_replay_against_opening(
+    vector: Tensor, opening: Opening, calibration: Calibration, noise: HonestNoise
+) -> Finding | None:
+    """Whether the replayed vector and the sketch that was committed at the same point agree."""
+    point = opening.point
+    ours = sketch(vector, *calibration.layer(point.layer)).to(torch.float32)
+    distance = max(0.0, cosine_distance(ours, sketch_from_bytes(opening.sketch)))
+    score = distance / noise.layer_scale[point.layer - 1]
+    if score <= noise.replay_limit:
+        return None
+    return failed(
+        "replay",
+        f"the replayed vector at {_words(point)} is not the one that was committed while serving "
+        f"({score:.3g} times an honest distance apart, more than {noise.replay_limit:.3g})",
+    )

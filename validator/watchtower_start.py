@@ -1,0 +1,39 @@
+"""Builds the watchtower from its settings and runs it."""
+
+import asyncio
+
+from shared.chain import SubtensorChain, check_network
+from shared.object_store import open_reader
+from shared.wallets import load_wallet
+from validator.clock import unix_ms
+from validator.database import Database, sqlite_url
+from validator.supervision import stop_on_signals
+from validator.watchtower_config import WatchtowerConfig, source_of
+from validator.watchtower_process import Watchtower
+
+
+def run(config: WatchtowerConfig) -> int:
+    """Run until a signal, or once; gives the exit status.
+
+    Raises:
+        ConfigError: network, wallet, source or state can't be had.
+    """
+    check_network(config.network)
+    wallet = load_wallet(config.wallet, config.hotkey, config.wallet_path)
+    reader = open_reader(source_of(config), config.store_endpoint, config.store_region)
+    database = Database(sqlite_url(config.state_dir.expanduser() / "watchtower.sqlite"))
+
+    async def follow() -> int:
+        chain = SubtensorChain(config.network, config.netuid, wallet)
+        tower = Watchtower(config, reader, chain, wallet.hotkey.ss58_address, database, unix_ms)
+        try:
+            if config.once:
+                return await tower.once()
+            stop = asyncio.Event()
+            stop_on_signals(stop)
+            return 0 if await tower.run(stop) else 1
+        finally:
+            await chain.close()
+            database.close()
+
+    return asyncio.run(follow())
