@@ -1,0 +1,104 @@
+"""The command line of each process of the subnet, as an operator would type it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from localnet.config import PROJECT_ROOT, LocalnetConfig
+from localnet.wallets import HOTKEY_NAME, VALIDATOR, WATCHTOWER, miner_name
+from shared.config import ENVIRONMENT_PREFIX
+from shared.vllm_cpu import cpu_engine_flags, cpu_environment
+
+NETUID = 97
+
+WEIGHTS_RATE_LIMIT_BLOCKS = 5
+"""Low enough that an epoch of 10 s can set weights; the real subnet has 100."""
+
+METAGRAPH_SECONDS = 3
+"""How often the parties read the metagraph here; in production, tens of seconds."""
+
+
+def _identity(config: LocalnetConfig, wallet: str) -> list[str]:
+    return [
+        *("--wallet", wallet, "--hotkey", HOTKEY_NAME, "--wallet-path", str(config.wallets)),
+        *("--netuid", str(NETUID), "--network", config.chain_url),
+    ]
+
+
+def _script(name: str) -> list[str]:
+    return [sys.executable, str(PROJECT_ROOT / name)]
+
+
+def base_environment(config: LocalnetConfig) -> dict[str, str]:
+    """The caller's environment, without settings that would override a flag that is left out."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    cache = config.folder / "cache"
+    return kept | {
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "BITTENSOR_RUNTIME_CACHE_DIR": str(cache / "bittensor"),
+        "BTCLI_TOKEN_SYMBOLS_CACHE": str(cache / "token_symbols.json"),
+    }
+
+
+def miner_environment(config: LocalnetConfig, number: int, cores: list[int]) -> Mapping[str, str]:
+    """One core for each engine, in turn: engines that share all cores slow each other down."""
+    mine = [cores[(number - 1) % len(cores)]] if len(config.miners) > 1 else cores
+    cache = config.folder / "cache"
+    caches = {"VLLM_CACHE_ROOT": str(cache / "vllm"), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
+    return base_environment(config) | caches | cpu_environment(mine)
+
+
+def chain_command(config: LocalnetConfig) -> list[str]:
+    return [
+        *(sys.executable, "-m", "localnet.chain_node", "--port", str(config.chain_port)),
+        *("--block-seconds", f"{config.block_seconds:g}", "--netuid", str(NETUID)),
+        *("--weights-rate-limit", str(WEIGHTS_RATE_LIMIT_BLOCKS)),
+        *("--state-dir", str(config.run_folder / "chain")),
+    ]
+
+
+def miner_command(config: LocalnetConfig, number: int, model: Path, calibration: Path) -> list[str]:
+    name = miner_name(number)
+    return [
+        *_script("miners/vllm_miner.py"),
+        *("--model", str(model), "--port", str(config.miner_port + number - 1), "--host", "127.0.0.1"),
+        *("--hf-device", "cpu", "--calibration", str(calibration)),
+        *("--state-dir", str(config.run_folder / name)),
+        *_identity(config, name),
+        *cpu_engine_flags(),
+    ]
+
+
+def gateway_command(config: LocalnetConfig, model: Path) -> list[str]:
+    return [
+        *_script("validator/hardened_gateway.py"),
+        *("--port", str(config.port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
+        *("--metagraph-seconds", str(METAGRAPH_SECONDS), "--state-dir", str(config.run_folder / VALIDATOR)),
+        *_identity(config, VALIDATOR),
+    ]
+
+
+def auditor_command(config: LocalnetConfig, model: Path, calibration: Path) -> list[str]:
+    return [
+        *_script("validator/audit_validator.py"),
+        *("--port", str(config.auditor_port), "--model", str(model), "--calibration", str(calibration)),
+        *("--epoch-seconds", f"{config.epoch_seconds:g}", "--metagraph-seconds", str(METAGRAPH_SECONDS)),
+        *("--state-dir", str(config.run_folder / VALIDATOR), "--store", str(store_folder(config))),
+        *_identity(config, VALIDATOR),
+    ]
+
+
+def watchtower_command(config: LocalnetConfig, publisher: str) -> list[str]:
+    return [
+        *_script("validator/watchtower.py"),
+        *("--source", str(store_folder(config)), "--publisher", publisher, "--poll-seconds", "2"),
+        *("--state-dir", str(config.run_folder / WATCHTOWER)),
+        *_identity(config, WATCHTOWER),
+    ]
+
+
+def store_folder(config: LocalnetConfig) -> Path:
+    """The folder that stands for the public bucket."""
+    return config.run_folder / "store"

@@ -1,0 +1,62 @@
+"""Flags of `python -m localnet up`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.config import at_least, is_port, setting
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class LocalnetConfig:
+    """A whole subnet on one machine."""
+
+    miners: tuple[str, ...] = setting(
+        ("honest", "honest", "int4"),
+        "what each miner does, comma-separated (python -m localnet roles lists them)",
+    )
+    epochs: int = setting(
+        0, "close this many epochs, then stop; 0 shows one epoch and stays up until Ctrl-C", at_least(0)
+    )
+    json: bool = setting(False, "one JSON document on standard output, progress on standard error")
+    epoch_seconds: float = setting(90.0, "length of an epoch (1500 in production)", at_least(10))
+    requests: int = setting(36, "chat requests sent through the public API in each epoch", at_least(1))
+    model: str = setting("", "folder of the model to serve (default: the demo model, built on first use)")
+    port: int = setting(8081, "port of the gateway's API", is_port)
+    auditor_port: int = setting(8082, "port of the audit validator's status", is_port)
+    miner_port: int = setting(8091, "port of the first miner; the others take the next ones", is_port)
+    chain_port: int = setting(9944, "port of the chain node", is_port)
+    block_seconds: float = setting(1.0, "time between blocks", at_least(0.1))
+    keep: bool = setting(False, "go on with the last run's chain, records and epochs, rather than anew")
+    folder: Path = setting(PROJECT_ROOT / ".localnet", "where models, wallets, logs and state are kept")
+
+    @property
+    def chain_url(self) -> str:
+        return f"ws://127.0.0.1:{self.chain_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def auditor_url(self) -> str:
+        return f"http://127.0.0.1:{self.auditor_port}"
+
+    @property
+    def run_folder(self) -> Path:
+        """State and logs of the current run."""
+        return self.folder / "run"
+
+    @property
+    def wallets(self) -> Path:
+        return self.folder / "wallets"
+
+    def ports(self) -> dict[int, str]:
+        """Every port that will listen, and whose it is."""
+        fixed = {
+            self.chain_port: "the chain node",
+            self.port: "the gateway",
+            self.auditor_port: "the auditor",
+        }
+        return fixed | {self.miner_port + i: f"miner {i + 1}" for i in range(len(self.miners))}

@@ -1,0 +1,134 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localnet import commands
+from localnet.config import PROJECT_ROOT, LocalnetConfig
+from localnet.errors import LocalnetError
+from localnet.free_ports import with_ports_chosen
+from localnet.roles import role_named
+
+CONFIG = LocalnetConfig(folder=Path("/somewhere"), miners=("honest", "int4", "honest"))
+
+
+def flag(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_every_port_has_an_owner_and_none_is_used_twice() -> None:
+    assert len(CONFIG.ports()) == 6
+
+
+def test_miners_get_ports_and_wallets_of_their_own() -> None:
+    first, second = (commands.miner_command(CONFIG, number, Path("/m"), Path("/c")) for number in (1, 2))
+    assert flag(first, "--port") != flag(second, "--port")
+    assert flag(first, "--wallet") != flag(second, "--wallet")
+    assert flag(first, "--state-dir") != flag(second, "--state-dir")
+
+
+def test_engines_are_spread_over_the_cores() -> None:
+    variables = [commands.miner_environment(CONFIG, number, [4, 5]) for number in (1, 2, 3)]
+    assert [v["VLLM_CPU_OMP_THREADS_BIND"] for v in variables] == ["4", "5", "4"]
+
+
+def test_a_miner_alone_gets_every_core() -> None:
+    alone = LocalnetConfig(miners=("honest",))
+    assert commands.miner_environment(alone, 1, [0, 1])["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
+
+
+def test_the_callers_own_settings_do_not_reach_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSTANTINOPLE_PORT", "1")
+    monkeypatch.setenv("KEPT", "yes")
+    environment = commands.base_environment(CONFIG)
+    assert "CONSTANTINOPLE_PORT" not in environment
+    assert environment["KEPT"] == "yes"
+
+
+def test_ports_of_zero_become_free_ones_in_a_row() -> None:
+    asked = LocalnetConfig(port=0, auditor_port=0, chain_port=0, miner_port=0)
+    chosen = with_ports_chosen(asked)
+    assert len(chosen.ports()) == 6
+    for port in chosen.ports():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+
+
+def test_ports_that_were_named_are_left_alone() -> None:
+    assert with_ports_chosen(CONFIG) == CONFIG
+
+
+def test_an_unknown_role_is_refused_with_the_list_of_roles() -> None:
+    with pytest.raises(LocalnetError, match="honest"):
+        role_named("lazy")
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "words"),
+    [
+        (["up", "--help"], 0, "--epoch-seconds"),
+        (["roles"], 0, "int4"),
+        (["--help"], 0, "usage"),
+        ([], 2, "usage"),
+        (["down"], 2, "usage"),
+        (["up", "--epochs", "many"], 2, "--epochs"),
+        (["up", "--epoch-seconds", "1"], 2, "at least 10"),
+        (["up", "--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_the_command_line_answers_in_words(argv: list[str], status: int, words: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "localnet", *argv], capture_output=True, text=True, cwd=PROJECT_ROOT
+    )
+    assert result.returncode == status
+    assert words in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_taken_port_is_one_sentence_and_nothing_is_left_running(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = subprocess.run(
+            [sys.executable, "-m", "localnet", "up", "--port", port, "--folder", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT_ROOT,
+        )
+    assert result.returncode == 1
+    assert f"error: port {port}, which the gateway needs, is taken" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "miners/vllm_miner.py",
+        "validator/hardened_gateway.py",
+        "validator/audit_validator.py",
+        "validator/watchtower.py",
+    ],
+)
+def test_every_entry_point_explains_itself_from_any_folder_without_heavy_imports(
+    script: str, tmp_path: Path
+) -> None:
+    program = (
+        "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    heavy = {'torch', 'vllm', 'transformers', 'bittensor', 'fastapi', 'boto3'} & set(sys.modules)\n"
+        "    print(sorted(heavy)); raise"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(PROJECT_ROOT / script)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--network" in result.stdout
+    assert result.stdout.rstrip().endswith("[]")
