@@ -27,7 +27,7 @@ from localnet.roles import Role, role_model, role_named
 from localnet.wallets import VALIDATOR, WATCHTOWER, Party, create_party, miner_name
 from shared.calibration import CALIBRATION_FILE
 
-SHIPPED_CALIBRATION = Path(__file__).parent / "calibration" / f"{DEMO_MODEL}.safetensors"
+SHIPPED_CALIBRATION = Path(__file__).parent / "calibration" / f"{DEMO_MODEL}.calibration"
 
 CHAIN_DEADLINE_S = 60.0
 MINERS_DEADLINE_S = 600.0

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from miners.config import load_config, plugins_with_ours  # noqa: E402
+from miners.parent_death import end_with_parent  # noqa: E402
 from shared.config import exit_on_config_error  # noqa: E402
 
 
@@ -19,6 +20,10 @@ def main() -> int:
 
     return run_miner(config, vllm_flags)
 
+
+# vLLM spawns its engine, and each process that is spawned runs this file again under that name.
+if __name__ == "__mp_main__":
+    end_with_parent()
 
 if __name__ == "__main__":
     exit_on_config_error(main)

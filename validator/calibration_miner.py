@@ -60,7 +60,7 @@ async def honest_miner(model: str, calibration: Path, device: str) -> AsyncItera
         await _register(chain_url, wallet, caller)
         port = _free_port()
         command = _miner_command(model, calibration, port, chain_url, folder, device)
-        log_file = Path.cwd() / "calibrate-miner.log"
+        log_file = calibration.with_name("calibrate-miner.log")
         process = await stack.enter_async_context(_process(command, _environment(device), log_file))
         url = f"http://{HOST}:{port}"
         await _until_healthy(url, process, log_file)

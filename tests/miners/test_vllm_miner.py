@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from shared.reference_model import ReferenceModel
 from shared.sketches import bfloat16_from_bytes, cosine_distance, decode_base64, sketch, sketch_from_bytes
 from shared.vllm_cpu import cpu_engine_flags
 from shared.wallets import load_hotkey
+from tests.miners.processes import are_gone, children, named
 from tests.miners.running_miner import (
     NETUID,
     RunningMiner,
@@ -73,7 +73,7 @@ class Subnet:
         try:
             started.wait_until_ready()
         except BaseException:
-            process.kill()
+            stop(process)
             raise
         return started
 
@@ -345,27 +345,23 @@ def test_a_client_that_leaves_ends_its_generation_and_leaves_no_commitment(miner
     assert response.status_code == 404
 
 
-def children(pid: int) -> list[int]:
-    """Process ids below `pid`, all generations."""
-    text = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in text.splitlines()]
-    found = [int(child) for child, parent in rows if int(parent) == pid]
-    return found + [deeper for child in found for deeper in children(child)]
-
-
-def are_gone(pids: list[int]) -> bool:
-    """Whether all end within a few seconds."""
-    end = time.monotonic() + 15
-    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids) and time.monotonic() < end:
-        time.sleep(0.1)
-    return not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids)
-
-
 def test_sigterm_ends_the_miner_with_status_0_and_no_orphans(miner: RunningMiner) -> None:
     below = children(miner.process.pid)
     assert below
     assert stop(miner.process) == 0
     assert are_gone(below)
+
+
+def test_sigterm_while_the_engine_starts_leaves_no_orphans(subnet: Subnet) -> None:
+    log_file = subnet.folder / "interrupted.log"
+    process = start_miner([*subnet.flags, "--port", str(free_port())], log_file, miner_environment())
+    while not named(process.pid, b"EngineCore"):
+        assert process.poll() is None, log_file.read_text()
+        time.sleep(0.2)
+    below = children(process.pid)
+    assert stop(process) == 130
+    assert are_gone(below)
+    assert "stopped before the engine was ready" in log_file.read_text()
 
 
 def test_a_restart_keeps_the_reference_and_an_engine_that_dies_ends_the_miner_with_status_1(
@@ -376,10 +372,23 @@ def test_a_restart_keeps_the_reference_and_an_engine_that_dies_ends_the_miner_wi
         assert "computing the reference" not in restarted.log
         assert "the engine computes what the reference does" in restarted.log
         below = children(restarted.process.pid)
-        (engine,) = [pid for pid in below if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        (engine,) = named(restarted.process.pid, b"EngineCore")
         os.kill(engine, signal.SIGKILL)
         assert restarted.process.wait(60) == 1
         assert are_gone(below)
         assert "the engine died" in restarted.log
     finally:
-        restarted.process.kill()
+        if restarted.process.poll() is None:
+            stop(restarted.process)
+
+
+def test_a_miner_that_is_killed_takes_its_engine_along(subnet: Subnet) -> None:
+    log_file = subnet.folder / "killed.log"
+    process = start_miner([*subnet.flags, "--port", str(free_port())], log_file, miner_environment())
+    while not named(process.pid, b"Worker"):
+        assert process.poll() is None, log_file.read_text()
+        time.sleep(0.2)
+    below = children(process.pid)
+    process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    assert are_gone(below)
