@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bittensor.settings import NETWORKS
-
 from gateway.app import GatewayApp, build_other_routes
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
@@ -25,7 +23,7 @@ from gateway.openai_routes import InferenceRoutes
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
 from gateway.upstream import MinerClient, Timeouts, open_session
-from shared.chain import SubtensorChain, is_local_network
+from shared.chain import SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name
 from shared.record_log import RecordWriter
@@ -57,19 +55,6 @@ class Gateway:
     discovery: Discovery
     recorder: Recorder
     table: MinerTable
-
-
-def check_network(network: str) -> None:
-    """Check that the chain's SDK knows `network`.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    if network not in NETWORKS and not network.startswith(("ws://", "wss://")):
-        known = ", ".join(sorted(NETWORKS))
-        raise ConfigError(
-            f"there is no network {network!r}; --network takes {known}, or a ws:// or wss:// address"
-        )
 
 
 @asynccontextmanager

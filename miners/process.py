@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -45,19 +46,37 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _leave_at_once(number: int, frame: FrameType | None) -> None:
+    """End while the engine starts; its processes end with this one.
+
+    An exception would not do: vLLM waits for its engine inside pyzmq's poll, which swallows it.
+    """
+    log.info("stopped before the engine was ready")
+    os._exit(STOPPED_EARLY)
+
+
 def _serve(prepared: PreparedMiner, arguments: Sequence[str]) -> int:
     import uvloop
-    from vllm.entrypoints.openai.api_server import run_server
 
     log.info("engine: starting vLLM; loading a model takes from half a minute to several")
     parsed = parse_vllm_arguments(arguments)
     setattr(parsed, PREPARED, prepared)
-    uvloop.run(run_server(parsed))
+    uvloop.run(_run_server(parsed))
     if prepared.engine_end.died:
         log.error("the engine died; its last words are above. Start the miner again")
         return FAILED
     log.info("stopped")
     return 0
+
+
+async def _run_server(parsed: argparse.Namespace) -> None:
+    """vLLM's `run_server` with other signal handlers, which it replaces by its own once it serves."""
+    from vllm.entrypoints.openai.api_server import run_server_worker, setup_server
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_at_once)
+    address, listening = setup_server(parsed, reuse_port=False)
+    await run_server_worker(address, listening, parsed)
 
 
 def parse_vllm_arguments(arguments: Sequence[str]) -> argparse.Namespace:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import bittensor as bt
 from bittensor._generated import storage
@@ -96,7 +97,7 @@ class Chain(Protocol):
 
 def is_local_network(network: str) -> bool:
     """Whether the network's node runs on this machine, so that loopback axons are fine."""
-    return network == "local" or "//127.0.0.1" in network or "//localhost" in network or "//[::1]" in network
+    return network == "local" or urlsplit(network).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def check_network(network: str) -> None:
@@ -183,8 +184,6 @@ class SubtensorChain:
     @staticmethod
     async def _read_block(client: Any, number: int) -> Block:
         block_hash = await client._substrate.block_hash(number)
-        if block_hash is None:
-            raise ChainError(f"the chain has no block {number} yet")
         stamp = await client.query(storage.Timestamp.Now, block=number)
         return Block(number, str(block_hash), int(stamp))
 

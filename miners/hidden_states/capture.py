@@ -126,23 +126,28 @@ def define_operator() -> None:
     _libraries.append(library)
 
 
-def _idle(hidden: Tensor) -> bool:
-    """Whether this call has nothing to copy; never for what a compiler or a CUDA graph may be recording."""
-    if torch.compiler.is_compiling() or hidden.is_cuda:
-        return False
-    return _Current.tap is None or _Current.tap.wanted == 0
+def _recorded(hidden: Tensor) -> bool:
+    """Whether a compiler or a CUDA graph may be recording this call, so that it must be the operator."""
+    return torch.compiler.is_compiling() or hidden.is_cuda
 
 
 def wrap_hook(mixin: type[Any]) -> None:
-    """Make the mixin's hook capture as well, for every model that owns capture buffers."""
+    """Make the mixin's hook capture as well, for every model that owns capture buffers.
+
+    What nobody records needs no operator: a step that wants nothing costs a comparison a layer.
+    """
     original: Callable[..., list[Tensor]] = getattr(mixin, _HOOK)
 
     @functools.wraps(original)
     def hook(
         self: Any, collected: list[Tensor], layer: int, hidden: Tensor, residual: Tensor | None
     ) -> list[Tensor]:
-        if getattr(self, "capture_buffer", None) is not None and not _idle(hidden):
-            torch.ops.constantinople.capture(hidden, residual, self.capture_buffer, self.capture_rows, layer)
+        if getattr(self, "capture_buffer", None) is not None:
+            if _recorded(hidden):
+                operator = torch.ops.constantinople.capture
+                operator(hidden, residual, self.capture_buffer, self.capture_rows, layer)
+            elif _Current.tap is not None and _Current.tap.wanted:
+                _capture(hidden, residual, self.capture_buffer, self.capture_rows, layer)
         return original(self, collected, layer, hidden, residual)
 
     setattr(mixin, _HOOK, hook)

@@ -34,6 +34,8 @@ def sketch_rows(hidden: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     `mean` and `deviation` are [num_layers, 1, hidden_size].
     """
     part = max(1, SCRATCH_BYTES // (hidden.shape[0] * hidden.shape[2] * _SCRATCH_PER_NUMBER))
+    if hidden.shape[1] <= part:
+        return sketch(hidden, mean, deviation)
     return torch.cat([sketch(rows, mean, deviation) for rows in torch.split(hidden, part, dim=1)], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""A miner in this process: transformers in bfloat16 stands in for the engine, everything else is the protocol.
+"""A miner in this process: transformers in bfloat16 stands in for the engine, the rest is the protocol.
 
 The model is the tiny random Qwen2; `tiny_calibration` is measured on it by the calibration's own code.
 """
@@ -6,7 +6,7 @@ The model is the tiny random Qwen2; `tiny_calibration` is measured on it by the 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +38,7 @@ from validator.calibration_noise import replay_points
 from validator.calibration_prompts import as_request, calibration_chats
 from validator.calibration_statistics import measure_statistics, tokenise_chats
 from validator.prompt_rendering import CHAT_PATH, PromptRenderer, load_tokenizer
+from validator.receipt_verification import committed_points
 
 OUTPUT_TOKENS = 40
 NOISE_REQUESTS = 32
@@ -46,6 +47,8 @@ FINISHED_AT_MS = 1_700_000_001_000
 
 @lru_cache(maxsize=1)
 def reference() -> ReferenceModel:
+    # A model this small is slower on several threads, and far slower beside other processes.
+    torch.set_num_threads(1)
     return ReferenceModel.load(str(tiny_model()))
 
 
@@ -152,7 +155,7 @@ class ExampleMiner:
             "first_token_at_ms": FINISHED_AT_MS - 900,
             "finished_at_ms": FINISHED_AT_MS - 100,
         }
-        return sign_receipt(ReceiptBody(**(stated | fields)), self.signer)
+        return sign_receipt(ReceiptBody(**{**stated, **fields}), self.signer)
 
     def open(self, request: OpenRequest) -> OpenAnswer:
         openings = self.commitments[request.request_id].open([point.point() for point in request.points])
@@ -187,6 +190,20 @@ class ExampleMiner:
             hotkey=self.signer.ss58_address, challenge_digest=digest, vectors=tuple(vectors)
         )
         return sign_answer(answer, self.signer)
+
+
+class DistortedMiner(ExampleMiner):
+    """Computes with the true model and spoils what comes out: `distort` takes hidden states and layer."""
+
+    def __init__(
+        self, distort: Callable[[Tensor, int], Tensor], calibration: Calibration | None = None
+    ) -> None:
+        super().__init__(calibration or tiny_calibration())
+        self._distort = distort
+
+    def hidden(self, token_ids: Sequence[int], points: Mapping[int, Sequence[int]]) -> dict[int, Tensor]:
+        found = super().hidden(token_ids, points)
+        return {layer: self._distort(states, layer) for layer, states in found.items()}
 
 
 def _choice_receipt(commitment: Commitment, shape: ChoiceShape) -> ChoiceReceipt:
@@ -252,12 +269,11 @@ def tokens_of(record: RequestRecord) -> dict[int, list[int]]:
 def reference_at(record: RequestRecord, points: Sequence[Point]) -> dict[Point, Tensor]:
     """The reference's hidden vectors, one pass each."""
     token_ids = tokens_of(record)
-    return {
-        point: reference().hidden_states(token_ids[point.choice], {point.layer: [point.position]})[
-            point.layer
-        ][0]
-        for point in points
-    }
+    return {point: _hidden_at(reference(), token_ids[point.choice], point) for point in points}
+
+
+def _hidden_at(model: ReferenceModel, token_ids: Sequence[int], point: Point) -> Tensor:
+    return model.hidden_states(token_ids, {point.layer: [point.position]})[point.layer][0]
 
 
 @lru_cache(maxsize=1)
@@ -277,29 +293,23 @@ def bare_calibration() -> Calibration:
 
 
 def noise_sample(miner: ExampleMiner, record: RequestRecord) -> NoiseSample:
-    """Distances of everything that one answer committed to, computed the short way."""
-    token_ids, receipt = tokens_of(record), receipt_of(record)
-    points = [Point(index, p, layer) for index, p, layer in _committed(miner, record)]
-    replayed = replay_points(receipt)
-    opened: dict[Point, float] = {}
-    vectors: dict[Point, float] = {}
-    for point in {*points, *replayed}:
-        at = {point.layer: [point.position]}
-        ours = reference().hidden_states(token_ids[point.choice], at)[point.layer][0]
-        theirs = miner.hidden(token_ids[point.choice], at)[point.layer][0]
-        statistics = miner.calibration.layer(point.layer)
-        if point in replayed:
-            vectors[point] = cosine_distance(standardise(theirs, *statistics), standardise(ours, *statistics))
-        if point in points:
-            opened[point] = max(
-                0.0, cosine_distance(sketch(theirs, *statistics), sketch(ours, *statistics))
-            )
-    return NoiseSample(receipt, opened, vectors)
+    """Distances of everything that one answer of one choice committed to, in one pass of each model."""
+    receipt, token_ids = receipt_of(record), tokens_of(record)[0]
+    points, replayed = committed_points(receipt).points, replay_points(receipt)
+    positions = sorted({point.position for point in [*points, *replayed]})
+    everywhere = dict.fromkeys(range(1, receipt.num_layers + 1), positions)
+    ours, theirs = reference().hidden_states(token_ids, everywhere), miner.hidden(token_ids, everywhere)
 
+    def distance(point: Point, view: Callable[..., Tensor]) -> float:
+        row, statistics = positions.index(point.position), miner.calibration.layer(point.layer)
+        pair = [view(states[point.layer][row], *statistics) for states in (theirs, ours)]
+        return max(0.0, cosine_distance(*pair))
 
-def _committed(miner: ExampleMiner, record: RequestRecord) -> list[tuple[int, int, int]]:
-    points = miner.commitments[record.request_id].points().points
-    return [(point.choice, point.position, point.layer) for point in points]
+    return NoiseSample(
+        receipt,
+        {point: distance(point, sketch) for point in points},
+        {point: distance(point, standardise) for point in replayed},
+    )
 
 
 @lru_cache(maxsize=1)
