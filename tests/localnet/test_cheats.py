@@ -16,14 +16,14 @@ def weights(rows: int = 8, columns: int = 96) -> torch.Tensor:
 
 def test_each_group_has_at_most_fifteen_levels() -> None:
     rounded = round_to_int4(weights())
-    for group in rounded.split(GROUP, dim=1):
+    for group in torch.split(rounded, GROUP, dim=1):
         assert all(len(set(row.tolist())) <= 15 for row in group)
 
 
 def test_rounding_moves_each_weight_by_at_most_half_a_step() -> None:
     original = weights()
     error = (round_to_int4(original) - original).abs()
-    for group, errors in zip(original.split(GROUP, 1), error.split(GROUP, 1), strict=True):
+    for group, errors in zip(torch.split(original, GROUP, 1), torch.split(error, GROUP, 1), strict=True):
         step = group.abs().amax(dim=1, keepdim=True) / 7
         assert bool((errors <= step / 2 + 1e-6).all())
 
