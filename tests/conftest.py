@@ -5,12 +5,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _SCRATCH = Path(tempfile.mkdtemp(prefix="constantinople-tests-"))
 os.environ["HOME"] = str(_SCRATCH)
 os.environ["BITTENSOR_RUNTIME_CACHE_DIR"] = str(_SCRATCH / "runtime")
 os.environ["BTCLI_TOKEN_SYMBOLS_CACHE"] = str(_SCRATCH / "token_symbols.json")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A busy machine is no reason to fail.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.client_request import (
@@ -156,7 +156,6 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["messages", "prompt", "model", "n", "seed", "stream", "store", "request_id"])
 
 
-@settings(deadline=None)
 @given(st.dictionaries(FIELDS, JSON), st.sampled_from([CHAT_PATH, COMPLETIONS_PATH]))
 def test_whatever_json_comes_is_served_or_a_client_error(fields: dict[str, Any], path: str) -> None:
     try:
@@ -169,7 +168,6 @@ def test_whatever_json_comes_is_served_or_a_client_error(fields: dict[str, Any],
     assert status in (200, 400, 404)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_are_a_client_error(body: bytes) -> None:
     assert refusal(CHAT_PATH, body).status == 400

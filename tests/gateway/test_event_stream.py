@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MinerFailure
@@ -40,7 +40,6 @@ LINES = st.lists(
 EVENTS = st.lists(LINES.filter(lambda lines: any(lines)), max_size=6)
 
 
-@settings(deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 200)), st.sampled_from([b"\n", b"\r\n"]))
 def test_events_do_not_depend_on_how_the_network_cuts_them(
     events: list[list[bytes]], cuts: list[int], newline: bytes

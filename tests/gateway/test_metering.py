@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MinerFailure
@@ -128,7 +128,6 @@ CHOICE = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.fixed_dictionaries({"choices": st.lists(CHOICE | ANYTHING, max_size=3)}))
 def test_whatever_a_miner_sends_can_be_recorded_or_is_its_failure(payload: dict[str, Any]) -> None:
     tally = Tally()

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MinerFailure, MinerRefusal
@@ -70,7 +70,6 @@ def test_a_long_message_is_cut() -> None:
     assert len(str(failure)) == 2000
 
 
-@settings(deadline=None)
 @given(
     st.integers(100, 599), st.binary(max_size=60) | st.text(max_size=20).map(lambda t: json.dumps(t).encode())
 )

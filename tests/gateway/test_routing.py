@@ -1,7 +1,7 @@
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing import (
@@ -28,7 +28,6 @@ def test_nobody_is_chosen_from_nobody() -> None:
     assert choose([], 0.0, random.Random(1)) is None
 
 
-@settings(deadline=None)
 @given(st.lists(LOADS, min_size=1, max_size=8), st.floats(0, 2e6), st.integers())
 def test_somebody_is_always_chosen_and_a_resting_miner_only_when_all_rest(
     loads: list[MinerLoad], now_s: float, seed: int
@@ -39,7 +38,6 @@ def test_somebody_is_always_chosen_and_a_resting_miner_only_when_all_rest(
         assert chosen.rests_until_s() <= now_s
 
 
-@settings(deadline=None)
 @given(st.lists(LOADS, min_size=1, max_size=8), st.integers())
 def test_the_same_randomness_chooses_the_same_miner(loads: list[MinerLoad], seed: int) -> None:
     assert choose(loads, 5.0, random.Random(seed)) == choose(loads, 5.0, random.Random(seed))

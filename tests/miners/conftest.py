@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
 
 from localnet.wallets import Party, create_party
 from shared.calibration import write_calibration
 from tests.miners.local_chain import LocalChain, local_chain
 from tests.miners.tiny_calibration import tiny_calibration
-
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
 
 
 @pytest_asyncio.fixture
