@@ -7,7 +7,6 @@ noise: how far an honest miner lies from the reference, and the limits drawn fro
 import os
 import signal
 import sys
-from types import FrameType
 
 from shared.config import exit_on_config_error, load
 from shared.errors import ConstantinopleError
@@ -17,25 +16,18 @@ TERMINATED = 128 + signal.SIGTERM
 """Exit status of a process that was asked to end, as shells count it."""
 
 
-def _end(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
-
-
 def main() -> int:
     """Calibrate; one sentence and status 1 when it fails."""
-    # By default SIGTERM ends a process at once, and the miner and chain that it started would stay behind.
-    signal.signal(signal.SIGTERM, _end)
     config = load(CalibrateConfig, DESCRIPTION, prog="python -m validator.calibrate")
     check_config(config)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from validator.calibration_run import calibrate
 
     try:
-        calibrate(config)
+        return 0 if calibrate(config) else TERMINATED
     except ConstantinopleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

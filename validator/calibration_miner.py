@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 from bittensor import Wallet
 from websockets.asyncio.client import connect
 
@@ -44,11 +45,10 @@ class StartedMiner:
 
 
 @asynccontextmanager
-async def honest_miner(model: str, calibration: Path, device: str) -> AsyncIterator[StartedMiner]:
+async def honest_miner(model: str, calibration: Path) -> AsyncIterator[StartedMiner]:
     """A miner that serves `model` with the statistics in `calibration`, stopped at the end.
 
-    Args:
-        device: "cpu" for the engine's CPU build, anything else for its GPU build.
+    It serves on the GPU where there is one, with the engine's own defaults: what other miners will do.
 
     Raises:
         ModelError: it did not start; the message names its log.
@@ -59,9 +59,10 @@ async def honest_miner(model: str, calibration: Path, device: str) -> AsyncItera
         chain_url = await stack.enter_async_context(_chain(folder))
         await _register(chain_url, wallet, caller)
         port = _free_port()
-        command = _miner_command(model, calibration, port, chain_url, folder, device)
+        on_cpu = not torch.cuda.is_available()
+        command = _miner_command(model, calibration, port, chain_url, folder, on_cpu)
         log_file = calibration.with_name("calibrate-miner.log")
-        process = await stack.enter_async_context(_process(command, _environment(device), log_file))
+        process = await stack.enter_async_context(_process(command, _environment(on_cpu), log_file))
         url = f"http://{HOST}:{port}"
         await _until_healthy(url, process, log_file)
         yield StartedMiner(url, wallet.hotkey.ss58_address, caller.hotkey)
@@ -81,7 +82,7 @@ def _free_port() -> int:
 
 
 def _miner_command(
-    model: str, calibration: Path, port: int, chain_url: str, folder: Path, device: str
+    model: str, calibration: Path, port: int, chain_url: str, folder: Path, on_cpu: bool
 ) -> list[str]:
     return [
         *(sys.executable, str(PROJECT_ROOT / "miners" / "vllm_miner.py")),
@@ -89,13 +90,13 @@ def _miner_command(
         *("--axon-ip", HOST, "--netuid", str(NETUID), "--network", chain_url),
         *("--wallet", "miner", "--hotkey", "default", "--wallet-path", str(folder / "wallets")),
         *("--state-dir", str(folder / "state")),
-        *(cpu_engine_flags() if device == "cpu" else []),
+        *(cpu_engine_flags() if on_cpu else []),
     ]
 
 
-def _environment(device: str) -> Mapping[str, str]:
+def _environment(on_cpu: bool) -> Mapping[str, str]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    return {**os.environ, **(cpu_environment(cores) if device == "cpu" else {})}
+    return {**os.environ, **(cpu_environment(cores) if on_cpu else {})}
 
 
 @asynccontextmanager

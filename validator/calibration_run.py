@@ -1,8 +1,9 @@
 """The two stages of a calibration, one after the other, told in words."""
 
 import asyncio
+import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def say(words: str) -> None:
     print(words, flush=True)
 
 
-def calibrate(config: CalibrateConfig) -> None:
-    """Run the stages that `config` asks for and write the file after each.
+def calibrate(config: CalibrateConfig) -> bool:
+    """Run the stages that `config` asks for and write the file after each; False when SIGTERM ended it.
 
     Raises:
         ConstantinopleError: a stage failed; what an earlier one wrote stays.
@@ -55,7 +56,18 @@ def calibrate(config: CalibrateConfig) -> None:
         write_calibration(_statistics(config), file)
         say(f"{file}: statistics written; digest {read_calibration(file).digest}")
     if config.stage in ("all", "noise"):
-        asyncio.run(_noise(config, find_calibration(config.model, file)))
+        try:
+            asyncio.run(_until_terminated(measure_noise(config, find_calibration(config.model, file))))
+        except asyncio.CancelledError:
+            return False
+    return True
+
+
+async def _until_terminated(work: Coroutine[None, None, None]) -> None:
+    """Await `work`; SIGTERM cancels it, so that the processes that it started are stopped."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 def _load_reference(config: CalibrateConfig) -> ReferenceModel:
@@ -89,11 +101,16 @@ async def _miner(config: CalibrateConfig, file: Path) -> AsyncIterator[StartedMi
         yield StartedMiner(base_url(*parse_endpoint(config.miner)), config.miner_hotkey, caller)
         return
     say("starting a development chain and an honest miner; the engine takes a minute or more")
-    async with honest_miner(config.model, file, config.device) as started:
+    async with honest_miner(config.model, file) as started:
         yield started
 
 
-async def _noise(config: CalibrateConfig, file: Path) -> None:
+async def measure_noise(config: CalibrateConfig, file: Path) -> None:
+    """The noise stage: measure against an honest miner and write the limits into `file`.
+
+    Raises:
+        ConstantinopleError: there is no honest miner to be had, or it does not answer as one.
+    """
     calibration = read_calibration(file)
     async with _miner(config, file) as miner, http_client() as http:
         say(f"the miner at {miner.url} answers; sending {config.requests} requests")

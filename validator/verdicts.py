@@ -11,11 +11,11 @@ VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 """pass: every check held. fail: a check failed, and the fault is the miner's.
 inconclusive: the audit could not be carried out for a reason that is not the miner's fault."""
 
-Check = Literal["all", "receipt", "prompt", "request", "answer", "opening", "sketch", "replay", "reference"]
+Check = Literal["all", "receipt", "prompt", "request", "answer", "opening", "sketch", "replay"]
 """The check that decided: "all" when every one held; "receipt" the signed statement against the record;
 "prompt" its tokens against the auditor's own rendering; "request" what the client asked for can't be
 rebuilt; "answer" reaching the miner and what it answered; "opening" points and Merkle paths; "sketch" the
-distances from the reference; "replay" the replayed vector; "reference" the auditor's own recomputation."""
+distances from the reference; "replay" the replayed vector."""
 
 MAX_REASON_CHARACTERS = 1000
 """Bound on a reason: it may quote what a miner said."""

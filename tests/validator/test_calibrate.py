@@ -12,7 +12,7 @@ import pytest
 
 from localnet.config import PROJECT_ROOT
 from localnet.wallets import create_party
-from shared.calibration import CALIBRATION_FILE, read_calibration
+from shared.calibration import CALIBRATION_FILE, read_calibration, write_calibration
 from shared.canonical import sha256_hex
 from shared.errors import ConfigError, ModelError
 from shared.records import RequestRecord
@@ -23,7 +23,7 @@ from tests.validator.scripted_http import SeenRequest, response, scripted_server
 from tests.validator.test_calibration_noise import served
 from validator.calibrate import TERMINATED
 from validator.calibration_config import CalibrateConfig, check_config
-from validator.calibration_run import VERSION_PATH, calibrate
+from validator.calibration_run import VERSION_PATH, calibrate, measure_noise
 
 HEAVY = ("torch", "transformers", "bittensor", "vllm", "numpy")
 
@@ -101,8 +101,6 @@ async def miner_server(miner: ExampleMiner) -> AsyncIterator[str]:
 async def test_the_noise_stage_completes_the_file_and_keeps_its_digest(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from shared.calibration import write_calibration
-
     file = tmp_path / CALIBRATION_FILE
     write_calibration(bare_calibration(), file)
     create_party("validator", tmp_path)
@@ -116,7 +114,7 @@ async def test_the_noise_stage_completes_the_file_and_keeps_its_digest(
             miner_hotkey=MINER.ss58_address,
             wallet_path=tmp_path,
         )
-        await asyncio.to_thread(calibrate, config)
+        await measure_noise(config, file)
     calibration = read_calibration(file)
     assert calibration.digest == bare_calibration().digest
     assert calibration.header.engine == "vLLM 0.0"
@@ -132,8 +130,6 @@ async def test_the_noise_stage_completes_the_file_and_keeps_its_digest(
 async def test_a_failed_noise_stage_leaves_the_file_as_it_was(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    from shared.calibration import write_calibration
-
     file = tmp_path / CALIBRATION_FILE
     write_calibration(bare_calibration(), file)
     before = sha256_hex(file.read_bytes())
@@ -147,7 +143,7 @@ async def test_a_failed_noise_stage_leaves_the_file_as_it_was(
         wallet_path=tmp_path,
     )
     with pytest.raises(ModelError, match="did not answer"):
-        await asyncio.to_thread(calibrate, config)
+        await measure_noise(config, file)
     assert sha256_hex(file.read_bytes()) == before
 
 
@@ -162,8 +158,6 @@ def children_of(process: int) -> list[int]:
 def test_what_was_started_ends_when_the_calibration_is_asked_to_end(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    from shared.calibration import write_calibration
-
     file = tmp_path / CALIBRATION_FILE
     write_calibration(bare_calibration(), file)
     command = [sys.executable, "-m", "validator.calibrate", "--stage", "noise", "--out", str(file)]

@@ -117,5 +117,4 @@ def test_a_percent_of_noise_on_every_weight_lies_above_the_limit(
 
     folder = rewritten(demo_model_folder, tmp_path / "noisy", noisy)
     found = scores(states_of(ReferenceModel.load(str(folder), dtype=torch.bfloat16), texts), truth)
-    print(found)
     assert sum(found) / len(found) > calibration()[1].audit_limit
