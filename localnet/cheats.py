@@ -1,11 +1,6 @@
-"""Models for miners that cheat: the demo model with its weights rounded to four bits.
+"""Models for miners that cheat: the demo model with its weights rounded to four bits."""
 
-python -m localnet.cheats SOURCE TARGET
-"""
-
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -57,17 +52,3 @@ def write_int4_model(source: Path, target: Path) -> Path:
         }
         save_file(tensors, target / file.name, metadata={"format": "pt"})
     return target
-
-
-def main() -> int:
-    """Write the rounded copy that the command line asks for."""
-    if len(sys.argv) != 3:
-        print("usage: python -m localnet.cheats SOURCE TARGET", file=sys.stderr)
-        return 2
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    print(write_int4_model(Path(sys.argv[1]), Path(sys.argv[2])))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

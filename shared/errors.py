@@ -41,7 +41,8 @@ class ChainError(ConstantinopleError):
     """The chain refused a call.
 
     Attributes:
-        code: the chain's own name of the error (``SettingWeightsTooFast`` …), or "".
+        code: the chain's own name of the error (``SettingWeightsTooFast`` …); the SDK's category
+            (``not_registered`` …) where it refused before asking the chain; or "".
     """
 
     def __init__(self, message: str, code: str = "") -> None:

@@ -115,7 +115,7 @@ def test_the_openai_client_gets_a_streamed_answer(localnet: RunningLocalnet) -> 
     assert "Paris" in text
 
 
-def test_a_seed_makes_an_answer_repeatable_on_an_honest_miner(localnet: RunningLocalnet) -> None:
+def test_an_answer_names_its_miner_and_keeps_to_the_asked_length(localnet: RunningLocalnet) -> None:
     answer = client(localnet).chat.completions.with_raw_response.create(
         model=MODEL,
         messages=[{"role": "user", "content": "Name a colour."}],
