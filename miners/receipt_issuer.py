@@ -15,13 +15,11 @@ from miners.response_tokens import ResponseTokens
 from shared.canonical import token_ids_digest
 from shared.commitments import ChoiceShape, Commitment
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
+from shared.sampling_noise import SAMPLER
 from shared.signing import Signer
 from shared.sketches import SKETCH_BYTES
 
 log = logging.getLogger(__name__)
-
-SAMPLER = "vllm-native/1"
-"""The engine's own sampling noise; docs/PROTOCOL.md."""
 
 
 class Captures(Protocol):

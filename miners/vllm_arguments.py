@@ -21,6 +21,13 @@ REFUSED = {
     "--skip-tokenizer-init": "receipts need the server to tokenise prompts",
     "--enable-prompt-embeds": "a prompt without token ids can't be committed to",
     "--enable-lora": "the subnet serves one model",
+    "--generation-config": "auditors sample by the model's own generation_config.json",
+    "--override-generation-config": "auditors sample by the model's own generation_config.json",
+    "--logits-processors": "auditors can't repeat what a processor of your own does to the logits",
+    "--use-fp64-gumbel": "auditors draw tokens with 32-bit noise",
+    "--watermark-config": "a watermark changes which tokens are drawn",
+    "--enable-trace-replay": "tokens are drawn, not replayed",
+    "--reasoning-parser": "auditors compare the whole text of an answer with its tokens",
 }
 """vLLM flags that would make receipts wrong or the miner unreachable, and why."""
 

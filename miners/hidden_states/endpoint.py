@@ -15,8 +15,7 @@ from miners.hidden_states.engine_capture import EngineCapture
 from miners.preparation import PreparedMiner
 from miners.presence import Presence
 from miners.self_test import check_replay
-from miners.service import MinerService, build_service
-from miners.vllm_arguments import public_name
+from miners.service import MinerService, ServiceBuilder
 from shared.chain import SubtensorChain
 from shared.challenges import CHALLENGE_PATH
 from shared.logs import set_up_logs
@@ -25,6 +24,9 @@ log = logging.getLogger(__name__)
 
 PREPARED = "constantinople"
 """Attribute of vLLM's parsed arguments that holds the `PreparedMiner`."""
+
+BUILDER = "constantinople_builder"
+"""Attribute beside it that holds the `ServiceBuilder`."""
 
 router = APIRouter()
 
@@ -91,8 +93,8 @@ class HiddenStateEndpoint:
         capture = EngineCapture(engine_client)
         await capture.install(prepared.calibration_file)
         await _self_test(prepared, capture)
-        model = public_name(prepared.config)
-        setattr(state, SERVICE, build_service(prepared, model, capture, engine_client.check_health))
+        build: ServiceBuilder = getattr(args, BUILDER)
+        setattr(state, SERVICE, build(prepared, capture, engine_client))
         # The loop holds tasks weakly; the application's state keeps this one.
         state.presence = asyncio.create_task(_presence(prepared).run())
 

@@ -57,14 +57,20 @@ def _key_compiled_graphs(config: type[Any]) -> None:
 
 
 def _tell_children_their_number(parent: type[Any]) -> None:
-    """A child's index in a response of several prompts depends on `n`, which vLLM doesn't tell it."""
+    """A child's index in a response of several prompts depends on `n`, which vLLM doesn't tell it.
+
+    vLLM counts children's seeds up from the request's, beyond 64 bits too, which no engine takes.
+    """
     from miners.hidden_states.request_names import CHOICES_PER_PROMPT
+    from shared.sampling_noise import choice_seed
 
     get_child_info = parent.get_child_info
 
     def numbered_child(self: Any, index: int) -> tuple[str, Any]:
         internal_id, params = get_child_info(self, index)
         params.extra_args = {**(params.extra_args or {}), CHOICES_PER_PROMPT: int(self.n)}
+        if params.seed is not None:
+            params.seed = choice_seed(params.seed, 0)
         return internal_id, params
 
     parent.get_child_info = numbered_child

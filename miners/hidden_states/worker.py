@@ -15,7 +15,7 @@ from torch import Tensor
 
 from miners.hidden_states.capture import Tap, current_tap
 from miners.hidden_states.capture_store import CaptureStore
-from miners.hidden_states.seeded_prefill import spare_generators_of_partial_prefills
+from miners.hidden_states.sampler_noise import check_sampling_config, install_noise
 from miners.hidden_states.step_plan import PlannedPosition, ScheduledRequest, plan_rows
 from shared.calibration import read_calibration
 from shared.errors import ModelError
@@ -186,12 +186,13 @@ class CaptureWorkerExtension:
             tap = _usable_tap(worker.vllm_config)
             calibration = read_calibration(Path(calibration_file))
             _check_shapes(tap, calibration.header.num_layers, calibration.header.hidden_size)
+            check_sampling_config(worker.vllm_config)
+            install_noise(worker.model_runner)
         except ModelError as error:
             return str(error)
         if worker.rank == 0 and getattr(worker, "_constantinople", None) is None:
             capture = StepCapture(tap, calibration.mean, calibration.deviation)
             watch_runner(worker.model_runner, capture)
-            spare_generators_of_partial_prefills(worker.model_runner)
             worker._constantinople = capture
         return tap.num_layers, tap.hidden_size
 

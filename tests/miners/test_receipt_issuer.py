@@ -9,12 +9,13 @@ from miners.commitment_store import CommitmentStore
 from miners.completion_request import CompletionRequest
 from miners.errors import CaptureMismatch
 from miners.hidden_states.engine_capture import CapturedChoice
-from miners.receipt_issuer import SAMPLER, MinerIdentity, ReceiptIssuer, ResponseTimes, commitment_of
+from miners.receipt_issuer import MinerIdentity, ReceiptIssuer, ResponseTimes, commitment_of
 from miners.response_tokens import ResponseTokens
 from shared.canonical import sha256_hex, token_ids_digest
 from shared.committed_positions import committed_positions
 from shared.errors import SignatureMismatch
 from shared.receipts import check_receipt
+from shared.sampling_noise import SAMPLER
 from shared.sketches import SKETCH_BYTES
 from tests.miners.captures import NUM_LAYERS, RecordedCaptures, captured
 from tests.shared.keys import MINER, OTHER_MINER

@@ -69,6 +69,14 @@ def calibration_file(calibration: Calibration, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
+def engine_config() -> Any:
+    """vLLM's configuration of an ordinary engine; no engine is started."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    return EngineArgs(model=str(tiny_model()), max_model_len=128, enforce_eager=True).create_engine_config()
+
+
+@pytest.fixture(scope="session")
 def cpu_variables() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cpu_environment(sorted(os.sched_getaffinity(0))).items():

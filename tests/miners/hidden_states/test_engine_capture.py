@@ -1,10 +1,8 @@
 """What the plugin captures inside a real engine, against the reference model, position by position."""
 
 import asyncio
-import random
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import torch
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.metrics.reader import get_metrics_snapshot
 
 from miners.hidden_states.engine_capture import CapturedChoice, EngineCapture
 from shared.calibration import Calibration, write_calibration
@@ -21,6 +18,7 @@ from shared.committed_positions import committed_positions
 from shared.errors import ModelError
 from shared.sketches import bfloat16_from_bytes, cosine_distance
 from tests.miners.hidden_states.comparison import HONEST_DISTANCE, WRONG_DISTANCE, Comparison
+from tests.miners.hidden_states.engine_requests import Answer, generate, new_id, preemptions, prompt_of
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
 
@@ -28,36 +26,8 @@ VECTOR_DISTANCE = 0.001
 """Above raw cosine distances between bfloat16 and float32 vectors of the random model."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One choice as the client sees it."""
-
-    prompt: list[int]
-    output: list[int]
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.prompt + self.output
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def prompt_of(length: int, seed: int) -> list[int]:
-    return random.Random(seed).choices(range(100, 40_000), k=length)
-
-
 def sampling(tokens: int, **options: Any) -> SamplingParams:
     return SamplingParams(max_tokens=tokens, ignore_eos=True, temperature=0.8, seed=7, **options)
-
-
-async def generate(engine: Any, name: str, prompt: list[int], params: SamplingParams) -> list[Answer]:
-    """Run one prompt to its end and give its choices."""
-    params.output_kind = RequestOutputKind.FINAL_ONLY
-    parts = [part async for part in engine.generate({"prompt_token_ids": prompt}, params, name)]
-    choices = sorted(parts[-1].outputs, key=lambda choice: choice.index)
-    return [Answer(prompt, list(choice.token_ids)) for choice in choices]
 
 
 async def serve(
@@ -87,11 +57,6 @@ def assert_honest(comparison: Comparison, request_id: str, answer: Answer, captu
     kept = emitted(request_id, answer, captured, comparison.num_layers)
     assert len(kept.positions) >= 1
     assert float(comparison.distances(kept, answer.tokens).max()) < HONEST_DISTANCE
-
-
-def preemptions() -> float:
-    counters: Any = get_metrics_snapshot()
-    return float(sum(counter.value for counter in counters if counter.name == "vllm:num_preemptions"))
 
 
 async def test_every_committed_position_of_a_request_matches_the_reference(

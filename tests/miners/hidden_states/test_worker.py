@@ -12,7 +12,6 @@ from miners.hidden_states.step_plan import ScheduledRequest
 from miners.hidden_states.worker import StepCapture, sketch_rows
 from shared.errors import ModelError
 from shared.sketches import sketch
-from tests.models import tiny_model
 
 LAYERS, HIDDEN = 3, 16
 
@@ -65,13 +64,6 @@ def test_a_step_of_nobodys_requests_keeps_nothing(tap: Tap) -> None:
     capture.plan([ScheduledRequest("other", 0, 5)])
     capture.end_step()
     assert (tap.wanted, len(capture.store)) == (0, 0)
-
-
-@pytest.fixture(scope="module")
-def engine_config() -> Any:
-    from vllm.engine.arg_utils import EngineArgs
-
-    return EngineArgs(model=str(tiny_model()), max_model_len=128, enforce_eager=True).create_engine_config()
 
 
 @pytest.mark.vllm
