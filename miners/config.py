@@ -15,6 +15,10 @@ DESCRIPTION = (
 VLLM_PLUGINS = ("constantinople_capture", "constantinople")
 """Entry points of this project (pyproject.toml) that vLLM loads; it loads no endpoint that is not named."""
 
+CHALLENGE_WINDOW_S = 7800.0
+"""Openings are asked for up to two hours after the answer; ten minutes more for an auditor's further
+attempts, five of 60 s with 44 s between them."""
+
 _SS58 = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,50}")
 
 
@@ -63,10 +67,10 @@ class MinerConfig:
     dtype: str = setting("auto", "number format of weights and activations; auto is the model's own")
     state_dir: Path = setting(Path("~/.constantinople"), "folder for what outlives a restart")
     challenge_window_seconds: float = setting(
-        7200.0, "how long commitments are kept for challenges", check=at_least(60)
+        CHALLENGE_WINDOW_S, "how long commitments are kept for challenges", check=at_least(60)
     )
     commitment_memory_mib: int = setting(
-        4096, "memory for commitments; the oldest go when it is full", check=at_least(1)
+        4096, "memory, and disk in state-dir, for commitments; the oldest go when full", check=at_least(1)
     )
 
 

@@ -3,11 +3,15 @@
 import asyncio
 import logging
 import socket
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from miners.admission import Admission
 from miners.axon_address import AxonAddress, axon_address
+from miners.commitment_log import CommitmentLog
+from miners.commitment_store import CommitmentStore
 from miners.config import MinerConfig
 from miners.engine_end import EngineEnd
 from miners.registration import own_neuron, read_neurons_patiently
@@ -23,6 +27,10 @@ from shared.wallets import load_wallet
 log = logging.getLogger(__name__)
 
 
+SEGMENTS_A_WINDOW = 8
+"""On disk a commitment of a busy miner stays up to an eighth of the window longer than it is held."""
+
+
 @dataclass(frozen=True)
 class PreparedMiner:
     """What the engine's process needs of the preparation. `wallet` is a `bittensor.Wallet`."""
@@ -34,6 +42,7 @@ class PreparedMiner:
     admission: Admission
     calibration_file: Path
     calibration: Calibration
+    commitments: CommitmentStore
     reference: SelfTestReference
     engine_end: EngineEnd = field(default_factory=EngineEnd)
 
@@ -57,6 +66,7 @@ def prepare(config: MinerConfig) -> PreparedMiner:
     calibration = read_calibration(calibration_file)
     log.info("calibration: %s, digest %s", calibration_file, calibration.digest)
     neurons = asyncio.run(_registered(config, signer.ss58_address))
+    commitments = kept_commitments(config, signer.ss58_address)
     folder = local_folder(config.model)
     digest = model_digest(folder)
     _compare_digests(calibration, digest)
@@ -69,6 +79,7 @@ def prepare(config: MinerConfig) -> PreparedMiner:
         admission=Admission(config.allow_hotkeys, neurons),
         calibration_file=calibration_file.resolve(),
         calibration=calibration,
+        commitments=commitments,
         reference=self_test_reference(str(folder), config.hf_device, file),
     )
 
@@ -89,6 +100,30 @@ async def _registered(config: MinerConfig, hotkey: str) -> list[Neuron]:
     own = own_neuron(neurons, hotkey, config)
     log.info("chain: uid %d on subnet %d of %s", own.uid, config.netuid, config.network)
     return neurons
+
+
+def kept_commitments(config: MinerConfig, hotkey: str) -> CommitmentStore:
+    """The store with the operator's bounds, and in it what may still be challenged from before a restart.
+
+    Raises:
+        ConfigError: the folder of commitments can't be used.
+    """
+    folder = config.state_dir.expanduser() / "commitments" / hotkey
+    limit_bytes, window_s = config.commitment_memory_mib << 20, config.challenge_window_seconds
+    try:
+        with ExitStack() as on_failure:
+            disk = CommitmentLog(folder, hotkey, window_s / SEGMENTS_A_WINDOW, time.time)
+            on_failure.callback(disk.close)
+            store = CommitmentStore(limit_bytes, window_s, time.monotonic, disk)
+            store.restore()
+            on_failure.pop_all()
+    except OSError as error:
+        raise ConfigError(
+            f"can't keep commitments in {folder}: {error.strerror}; "
+            "repair or make room there, or pass another --state-dir"
+        ) from None
+    log.info("commitments: %d from before may still be challenged; kept in %s", len(store), folder)
+    return store
 
 
 def _compare_digests(calibration: Calibration, digest: str) -> None:

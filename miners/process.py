@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from miners.config import MinerConfig
-from miners.hidden_states.endpoint import PREPARED
+from miners.hidden_states.endpoint import BUILDER, PREPARED
 from miners.preparation import PreparedMiner, prepare
+from miners.service import ServiceBuilder, stock_service
 from miners.vllm_arguments import vllm_arguments
 from shared.errors import ConfigError, ConstantinopleError
 from shared.logs import set_up_logs
@@ -20,8 +21,11 @@ FAILED = 1
 STOPPED_EARLY = 130
 
 
-def run_miner(config: MinerConfig, vllm_flags: Sequence[str]) -> int:
+def run_miner(config: MinerConfig, vllm_flags: Sequence[str], build: ServiceBuilder = stock_service) -> int:
     """Serve until stopped; the exit status.
+
+    Args:
+        build: puts the parts together once the engine is ready.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -31,7 +35,7 @@ def run_miner(config: MinerConfig, vllm_flags: Sequence[str]) -> int:
     arguments = vllm_arguments(config, vllm_flags)
     try:
         prepared = prepare(config)
-        return _serve(prepared, arguments)
+        return _serve(prepared, arguments, build)
     except KeyboardInterrupt:
         log.info("stopped before the engine was ready")
         return STOPPED_EARLY
@@ -55,12 +59,13 @@ def _leave_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(STOPPED_EARLY)
 
 
-def _serve(prepared: PreparedMiner, arguments: Sequence[str]) -> int:
+def _serve(prepared: PreparedMiner, arguments: Sequence[str], build: ServiceBuilder) -> int:
     import uvloop
 
     log.info("engine: starting vLLM; loading a model takes from half a minute to several")
     parsed = parse_vllm_arguments(arguments)
     setattr(parsed, PREPARED, prepared)
+    setattr(parsed, BUILDER, build)
     uvloop.run(_run_server(parsed))
     if prepared.engine_end.died:
         log.error("the engine died; its last words are above. Start the miner again")

@@ -37,6 +37,9 @@ RAW_COSINE_FLOOR = 0.99
 """Bound without honest noise in the calibration. Measured with SmolLM2-135M at layer 18: honest bfloat16
 0.99994, another system prompt 0.9988, 4-bit weights 0.966, a missing layer 0.965."""
 
+ACCEPTED_P_VALUE = 1e-4
+"""The self-test fails where fewer honest replays than this are as far from the reference."""
+
 BFLOAT16_REFERENCE_FACTOR = 3.0
 """Allowance for a bfloat16 reference, whose own rounding adds to the engine's: distances are squares of
 angles, so equal and independent noise doubles them; one more for chance."""
@@ -122,16 +125,18 @@ def check_replay(reference: SelfTestReference, vectors: Sequence[bytes], calibra
     """
     size = calibration.header.hidden_size
     pairs = [
-        (point.layer, bfloat16_from_bytes(vector, size), reference.vector(point))
+        (point, bfloat16_from_bytes(vector, size), reference.vector(point))
         for point, vector in zip(reference.points, vectors, strict=True)
     ]
     noise = calibration.header.noise
     if noise is None:
         return _check_raw(pairs)
-    limit = noise.replay_limit * (1.0 if reference.dtype == "float32" else BFLOAT16_REFERENCE_FACTOR)
+    limit = noise.replay.score_at(ACCEPTED_P_VALUE)
+    limit *= 1.0 if reference.dtype == "float32" else BFLOAT16_REFERENCE_FACTOR
     ratios = [
-        _standardised_distance(layer, ours, theirs, calibration) / noise.layer_scale[layer - 1]
-        for layer, ours, theirs in pairs
+        _standardised_distance(point.layer, ours, theirs, calibration)
+        / noise.scale_at(point.layer, point.position)
+        for point, ours, theirs in pairs
     ]
     mean = sum(ratios) / len(ratios)
     if mean > limit:
@@ -141,9 +146,9 @@ def check_replay(reference: SelfTestReference, vectors: Sequence[bytes], calibra
     return f"distances are {mean:.2f} times what honest engines show; {limit:.2f} is allowed"
 
 
-def _check_raw(pairs: Sequence[tuple[int, Tensor, Tensor]]) -> str:
+def _check_raw(pairs: Sequence[tuple[ReplayPoint, Tensor, Tensor]]) -> str:
     layer, cosine = min(
-        ((layer, 1 - cosine_distance(a, b)) for layer, a, b in pairs), key=lambda item: item[1]
+        ((point.layer, 1 - cosine_distance(a, b)) for point, a, b in pairs), key=lambda item: item[1]
     )
     words = f"the lowest cosine is {cosine:.5f}, at layer {layer}"
     if cosine < RAW_COSINE_FLOOR:

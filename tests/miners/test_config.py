@@ -25,7 +25,7 @@ def test_the_documented_command_line_is_understood() -> None:
     assert config.model == "Qwen/Qwen2.5-7B-Instruct"
     assert (config.port, config.gpu_memory_utilization, config.hf_device) == (8091, 0.7, "cpu")
     assert (config.wallet, config.hotkey, config.netuid, config.network) == ("miner", "default", 97, "finney")
-    assert config.challenge_window_seconds == 7200
+    assert config.challenge_window_seconds == 7800
     assert passed_on == []
 
 

@@ -6,10 +6,11 @@ import pytest
 from localnet.wallets import Party
 from miners.config import MinerConfig
 from miners.errors import NotRegistered
-from miners.preparation import check_port_is_free, prepare
+from miners.preparation import check_port_is_free, kept_commitments, prepare
 from shared.errors import ConfigError, ModelError
 from tests.miners.local_chain import LocalChain
 from tests.miners.running_miner import NETUID, free_port
+from tests.shared.receipt_examples import example_commitment
 
 
 def config(folder: Path, **changes: object) -> MinerConfig:
@@ -75,3 +76,43 @@ async def test_an_unregistered_hotkey_ends_before_the_model_is_read(
     unregistered = config(tmp_path, network=chain_node.url, calibration=tiny_calibration_file)
     with pytest.raises(NotRegistered, match="btcli subnets register"):
         await asyncio.to_thread(prepare, unregistered)
+
+
+def test_a_miner_has_the_commitments_of_its_hotkey_and_of_no_other(tmp_path: Path) -> None:
+    kept_commitments(config(tmp_path), "5Miner").add(example_commitment())
+    folder = tmp_path / "state" / "commitments"
+    assert [file.name for file in folder.iterdir()] == ["5Miner"]
+    assert len(kept_commitments(config(tmp_path), "5Other")) == 0
+
+
+def test_a_second_miner_of_one_hotkey_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    first = kept_commitments(config(tmp_path), "5Miner")
+    with pytest.raises(ConfigError, match="another miner of this hotkey"):
+        kept_commitments(config(tmp_path), "5Miner")
+    assert len(first) == 0
+
+
+def test_commitments_have_the_operators_bound_in_bytes(tmp_path: Path) -> None:
+    store = kept_commitments(config(tmp_path, commitment_memory_mib=1), "5Miner")
+    size = example_commitment("request-0000").size_bytes
+    for number in range((1 << 20) // size + 10):
+        store.add(example_commitment(f"request-{number:04}"))
+    assert (1 << 20) - 2 * size < store.size_bytes <= 1 << 20
+    assert store.get("request-0000") is None
+
+
+def test_a_foreign_file_among_commitments_is_refused_each_time_and_the_folder_let_go_of(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "state" / "commitments" / "5Miner"
+    folder.mkdir(parents=True)
+    (folder / "commitments-00000001.log").write_text("notes of somebody")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"commitments-00000001\.log"):
+            kept_commitments(config(tmp_path), "5Miner")
+
+
+def test_a_folder_that_can_not_be_made_is_said_with_a_cure(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConfigError, match=r"can't keep commitments in .*--state-dir"):
+        kept_commitments(config(tmp_path), "5Miner")

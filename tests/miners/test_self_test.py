@@ -6,8 +6,9 @@ from torch import Tensor
 
 from miners.errors import SelfTestFailed
 from miners.self_test import POSITIONS, SelfTestReference, check_replay, compared_layers, compute_reference
-from shared.calibration import Calibration, CalibrationHeader, HonestNoise
+from shared.calibration import Calibration, CalibrationHeader
 from shared.errors import MalformedMessage, ModelError
+from shared.honest_noise import HonestMargins, HonestNoise, HonestTail
 
 LAYERS, HIDDEN = 4, 256
 
@@ -19,14 +20,18 @@ def reference(tiny_model_folder: Path) -> SelfTestReference:
 
 def calibration(reference: SelfTestReference, with_noise: bool = True) -> Calibration:
     """Statistics over the reference's own vectors; honest distances as bfloat16 rounding makes them."""
+    tail = HonestTail(quantiles=(1.0, 1.5, 2.0, 2.5, 3.0), exponent=8.0)
     noise = HonestNoise(
-        layer_scale=(1e-5,) * LAYERS,
-        audit_limit=3.0,
-        replay_limit=5.0,
+        position_bands=(),
+        scale=((1e-5,),) * LAYERS,
+        points=32,
+        typical=tail,
+        mean=tail,
+        replay=tail,
+        tokens=tail,
+        margins=HonestMargins(unit=0.03, above=tuple(0.02 / 2**n for n in range(9)), tokens=1000),
         fitted_requests=1,
-        held_out_requests=1,
-        held_out_false_alarms=0,
-        held_out_highest=1.0,
+        conditions=(),
     )
     header = CalibrationHeader(
         model="tiny",
