@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.client_request import ClientRequest, miner_body
+from gateway.client_request import CHAT_PATH, ClientRequest, miner_body
 from gateway.clock import Clock
 from gateway.metering import Tally
 from gateway.miners import KnownMiner
+from shared.answer_text import text_place
 from shared.records import Outcome, RequestRecord
 
 
@@ -26,7 +27,7 @@ class Attempt:
     ) -> None:
         self.request, self.miner, self.request_id = request, miner, request_id
         self.body = miner_body(request, request_id, seed)
-        self.tally = Tally()
+        self.tally = Tally(text_place(request.path == CHAT_PATH, request.stream))
         self.receipt: dict[str, Any] | None = None
         self.http_status: int | None = None
         self.concluded = False

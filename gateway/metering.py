@@ -1,10 +1,12 @@
-"""What the gateway measures about one answer: token ids, counted and timed by itself."""
+"""What the gateway measures of one answer: token ids, counted and timed by itself; the text's digest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import MinerFailure
+from shared.answer_text import AnswerText, TextPlace
+from shared.errors import MalformedMessage
 from shared.receipts import MAX_CHOICES, MAX_TOKENS
 from shared.records import ChoiceRecord
 
@@ -12,22 +14,30 @@ TOKEN_ID_LIMIT = 1 << 32
 """Token ids are below this: digests hold them in 32 bits."""
 
 
+BROKEN_OFF = "abort"
+"""How vLLM ends the outputs of a request that it gives up."""
+
+
 @dataclass
 class _Choice:
+    text: AnswerText
     prompt_token_ids: tuple[int, ...] | None = None
     output_token_ids: list[int] = field(default_factory=list)
     finish_reason: str | None = None
-    has_text: bool = False
 
 
 class Tally:
-    """Token ids of one answer, from its events or from the whole.
+    """Token ids and text of one answer, from its events or from the whole.
+
+    Args:
+        place: where the client finds the text.
 
     Attributes:
         first_token_at_s: when the first event with a token came, on the clock that gave `at_s`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: TextPlace) -> None:
+        self._place: TextPlace = place
         self._choices: dict[int, _Choice] = {}
         self._shared_prompt: tuple[int, ...] | None = None
         self.first_token_at_s: float | None = None
@@ -48,7 +58,7 @@ class Tally:
             self.first_token_at_s = at_s
 
     def _add_choice(self, fields: Any) -> None:
-        choice = self._choices.setdefault(_index(fields), _Choice())
+        choice = self._choice(_index(fields))
         if fields.get("prompt_token_ids") is not None and choice.prompt_token_ids is None:
             choice.prompt_token_ids = _token_ids(fields["prompt_token_ids"])
         new = _token_ids(fields.get("token_ids") or [])
@@ -56,22 +66,33 @@ class Tally:
             raise MinerFailure(f"it sent more than {MAX_TOKENS} tokens")
         choice.output_token_ids += new
         self.output_tokens += len(new)
-        choice.has_text = choice.has_text or _has_text(fields)
+        try:
+            choice.text.add(fields, brings_ids=bool(new))
+        except MalformedMessage as error:
+            raise MinerFailure(str(error)) from None
         if isinstance(fields.get("finish_reason"), str):
             choice.finish_reason = fields["finish_reason"][:64]
+
+    def _choice(self, index: int) -> _Choice:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice(AnswerText(self._place))
+        return choice
 
     def check_complete(self) -> None:
         """Check that a finished answer says of which tokens it consists.
 
         Raises:
-            MinerFailure: it has no choice, a choice without prompt ids, or text without token ids.
+            MinerFailure: it has no choice, a choice without prompt ids, text without token ids, or was broken off.
         """
         if not self._choices:
             raise MinerFailure("its answer has no choices")
         for index, choice in self._choices.items():
+            if choice.finish_reason == BROKEN_OFF:
+                raise MinerFailure(f"choice {index} of its answer was broken off before its end")
             if not self._prompt(choice):
                 raise MinerFailure(f"choice {index} of its answer has no prompt_token_ids")
-            if choice.has_text and not choice.output_token_ids:
+            if choice.text.shows_anything and not choice.output_token_ids:
                 raise MinerFailure(f"choice {index} of its answer has text but no token_ids")
 
     def _prompt(self, choice: _Choice) -> tuple[int, ...]:
@@ -85,6 +106,10 @@ class Tally:
                 prompt_token_ids=self._prompt(choice),
                 output_token_ids=tuple(choice.output_token_ids),
                 finish_reason=choice.finish_reason,
+                text_sha256=choice.text.sha256,
+                text_bytes=choice.text.size_bytes,
+                text_bytes_without_ids=choice.text.without_ids_bytes,
+                beside_text=choice.text.beside,
             )
             for index, choice in sorted(self._choices.items())
         )
@@ -120,9 +145,3 @@ def _token_ids(value: Any) -> tuple[int, ...]:
     if not all(type(item) is int and 0 <= item < TOKEN_ID_LIMIT for item in value):
         raise MinerFailure("token ids must be whole numbers from 0 to 2**32-1")
     return tuple(value)
-
-
-def _has_text(choice: Mapping[str, Any]) -> bool:
-    """Whether an event's or answer's choice shows the client any words."""
-    part = choice.get("delta") or choice.get("message") or choice
-    return isinstance(part, dict) and bool(part.get("content") or part.get("text"))

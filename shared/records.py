@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.identifiers import Message, RequestId, Ss58
+from shared.answer_text import BesideText
+from shared.identifiers import Hex32, Message, RequestId, Ss58
 from shared.receipts import MAX_CHOICES, Count, UnixMs
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -16,12 +17,23 @@ failed: the miner did not answer, broke off, or answered nonsense."""
 
 
 class ChoiceRecord(Message):
-    """One choice as the gateway saw it; token ids are counted and copied from the miner's events."""
+    """One choice as the gateway saw it; token ids are counted and copied from the miner's events.
+
+    What the client was shown is recorded by digest: its tokens say what it should have been. The fields have
+    defaults for logs from before they were recorded.
+    """
 
     index: Annotated[int, Field(ge=0, lt=MAX_CHOICES)]
     prompt_token_ids: tuple[int, ...]
     output_token_ids: tuple[int, ...]
     finish_reason: str | None
+    text_sha256: Hex32 | None = None
+    """Of everything that the client was sent as text, in UTF-8; None in older logs."""
+    text_bytes: Annotated[int, Field(ge=0)] = 0
+    text_bytes_without_ids: Annotated[int, Field(ge=0)] = 0
+    """How much of the text came in events that brought no token ids."""
+    beside_text: tuple[BesideText, ...] = ()
+    """Fields in which the client was shown something other than text."""
 
 
 class RequestRecord(Message):

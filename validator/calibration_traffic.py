@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 
-from shared.errors import ModelError
+from shared.answer_text import AnswerText, TextPlace, text_place
+from shared.errors import MalformedMessage, ModelError
 from shared.peer_auth import sign_request
 from shared.records import ChoiceRecord, RequestRecord
 from shared.signing import Signer
 from validator.calibration_requests import NoiseRequest
 from validator.clock import Clock
+from validator.prompt_rendering import CHAT_PATH
 
 ANSWER_DEADLINE_S = 600.0
 """Longest wait for a miner that computes on a CPU."""
@@ -42,14 +44,14 @@ class MinerTraffic:
                 "POST", url, content=request.body, headers=headers, timeout=ANSWER_DEADLINE_S
             ) as response:
                 payloads = [payload async for payload in _payloads(response, request.streamed)]
-        except (httpx.HTTPError, ValueError) as error:
+            return self._record(request, payloads, started_at_ms)
+        except (httpx.HTTPError, ValueError, MalformedMessage) as error:
             raise ModelError(f"the miner at {self._url} did not answer: {error!r}") from None
-        return self._record(request, payloads, started_at_ms)
 
     def _record(
         self, request: NoiseRequest, payloads: Sequence[dict[str, Any]], started_at_ms: int
     ) -> RequestRecord:
-        choices = _choices(payloads)
+        choices = _choices(payloads, text_place(request.path == CHAT_PATH, request.streamed))
         finished_at_ms = self._clock()
         return RequestRecord(
             request_id=request.request_id,
@@ -86,23 +88,29 @@ async def _payloads(response: httpx.Response, streamed: bool) -> AsyncIterator[d
             yield json.loads(line.removeprefix(_EVENT))
 
 
-def _choices(payloads: Sequence[dict[str, Any]]) -> tuple[ChoiceRecord, ...]:
+def _choices(payloads: Sequence[dict[str, Any]], place: TextPlace) -> tuple[ChoiceRecord, ...]:
     """Choices by index; prompt ids stand beside the choices of a chat, inside each of a completion."""
     prompts: dict[int, list[int]] = {}
     outputs: dict[int, list[int]] = {}
     reasons: dict[int, str] = {}
+    texts: dict[int, AnswerText] = {}
     beside: list[int] = next((p["prompt_token_ids"] for p in payloads if p.get("prompt_token_ids")), [])
     for choice in (choice for payload in payloads for choice in payload["choices"]):
         index = choice["index"]
         outputs.setdefault(index, []).extend(choice.get("token_ids") or [])
         prompts[index] = prompts.get(index) or choice.get("prompt_token_ids") or beside
         reasons[index] = choice.get("finish_reason") or reasons.get(index, "")
+        texts.setdefault(index, AnswerText(place)).add(choice, brings_ids=bool(choice.get("token_ids")))
     return tuple(
         ChoiceRecord(
             index=index,
             prompt_token_ids=tuple(prompts[index]),
             output_token_ids=tuple(outputs[index]),
             finish_reason=reasons[index] or None,
+            text_sha256=texts[index].sha256,
+            text_bytes=texts[index].size_bytes,
+            text_bytes_without_ids=texts[index].without_ids_bytes,
+            beside_text=texts[index].beside,
         )
         for index in sorted(outputs)
     )

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import MinerFailure
 from gateway.metering import Tally
+from shared.answer_text import TextPlace
+from shared.canonical import sha256_hex
 from shared.receipts import MAX_TOKENS
 
 
@@ -20,7 +22,7 @@ def prompt(*ids: int) -> dict[str, Any]:
 
 
 def test_tokens_are_counted_from_ids_and_not_from_events_or_usage() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(prompt(1, 2), 1.0)
     tally.add(delta(0, "a b c", 10, 11, 12), 2.0)
     tally.add(delta(0, ""), 3.0)
@@ -29,7 +31,7 @@ def test_tokens_are_counted_from_ids_and_not_from_events_or_usage() -> None:
 
 
 def test_the_first_token_is_timed_and_the_role_before_it_is_not() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(prompt(1), 1.0)
     assert tally.first_token_at_s is None
     tally.add(delta(0, "a", 10), 2.5)
@@ -38,7 +40,7 @@ def test_the_first_token_is_timed_and_the_role_before_it_is_not() -> None:
 
 
 def test_choices_are_kept_apart() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(prompt(1, 2), 1.0)
     tally.add(delta(1, "x", 20), 1.0)
     tally.add(delta(0, "a", 10), 1.0)
@@ -50,7 +52,7 @@ def test_choices_are_kept_apart() -> None:
 
 
 def test_completions_have_prompt_ids_in_each_choice() -> None:
-    tally = Tally()
+    tally = Tally("text")
     for index, ids in enumerate([[1], [2, 3]]):
         choice = {"index": index, "text": "t", "prompt_token_ids": ids, "token_ids": [9]}
         tally.add({"choices": [choice]}, 1.0)
@@ -59,7 +61,7 @@ def test_completions_have_prompt_ids_in_each_choice() -> None:
 
 
 def test_prompt_ids_that_come_twice_do_not_change() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(prompt(1, 2), 1.0)
     tally.add(prompt(3, 4), 1.0)
     assert tally.choices()[0].prompt_token_ids == (1, 2)
@@ -83,15 +85,16 @@ def test_prompt_ids_that_come_twice_do_not_change() -> None:
         {"choices": [{"index": 0, "token_ids": {"0": 1}}]},
         {"choices": [{"index": 0}], "prompt_token_ids": [None]},
         {"choices": [{"index": 0, "prompt_token_ids": 5}]},
+        {"choices": [{"index": 0, "delta": {"content": ["words"]}, "token_ids": [1]}]},
     ],
 )
 def test_nonsense_is_a_failure_of_the_miner(payload: dict[str, Any]) -> None:
     with pytest.raises(MinerFailure):
-        Tally().add(payload, 1.0)
+        Tally("delta").add(payload, 1.0)
 
 
 def test_more_tokens_than_a_record_can_hold_are_refused_and_not_counted() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(delta(0, "a", *([1] * MAX_TOKENS)), 1.0)
     with pytest.raises(MinerFailure, match="more than"):
         tally.add(delta(0, "a", 1), 1.0)
@@ -100,12 +103,12 @@ def test_more_tokens_than_a_record_can_hold_are_refused_and_not_counted() -> Non
 
 def test_an_answer_without_choices_prompt_or_ids_is_not_complete() -> None:
     with pytest.raises(MinerFailure, match="no choices"):
-        Tally().check_complete()
-    without_prompt = Tally()
+        Tally("delta").check_complete()
+    without_prompt = Tally("delta")
     without_prompt.add(delta(0, "a", 1), 1.0)
     with pytest.raises(MinerFailure, match="prompt_token_ids"):
         without_prompt.check_complete()
-    without_ids = Tally()
+    without_ids = Tally("delta")
     without_ids.add(prompt(1), 1.0)
     without_ids.add(delta(0, "words"), 1.0)
     with pytest.raises(MinerFailure, match="no token_ids"):
@@ -113,9 +116,70 @@ def test_an_answer_without_choices_prompt_or_ids_is_not_complete() -> None:
 
 
 def test_an_empty_answer_is_complete() -> None:
-    tally = Tally()
+    tally = Tally("delta")
     tally.add(prompt(1), 1.0)
     tally.check_complete()
+
+
+def test_the_text_that_the_client_saw_is_digested_choice_by_choice() -> None:
+    tally = Tally("delta")
+    tally.add(prompt(1), 1.0)
+    for text, token in (("Żółw ", 10), ("", 11), ("🐢", 12)):
+        tally.add(delta(0, text, token), 1.0)
+    tally.add(delta(1, "other", 13), 1.0)
+    first, second = tally.choices()
+    assert first.text_sha256 == sha256_hex("Żółw 🐢".encode())
+    assert first.text_bytes == len("Żółw 🐢".encode())
+    assert second.text_sha256 == sha256_hex(b"other")
+
+
+def test_the_digest_does_not_depend_on_how_the_text_was_cut() -> None:
+    cut, whole = Tally("delta"), Tally("message")
+    for text, token in (("a b", 10), (" c", 11)):
+        cut.add(delta(0, text, token), 1.0)
+    message = {"role": "assistant", "content": "a b c"}
+    whole.add({"choices": [{"index": 0, "message": message, "token_ids": [10, 11]}]}, 1.0)
+    assert cut.choices() == whole.choices()
+
+
+def test_words_where_no_client_looks_are_not_the_text() -> None:
+    tally = Tally("message")
+    elsewhere = {"delta": {"content": "honest"}, "text": "honest", "message": {"content": "false"}}
+    tally.add({"choices": [{"index": 0, "token_ids": [1], **elsewhere}]}, 1.0)
+    assert tally.choices()[0].text_sha256 == sha256_hex(b"false")
+
+
+def test_text_that_comes_without_its_tokens_is_counted() -> None:
+    tally = Tally("delta")
+    tally.add(delta(0, "four"), 1.0)
+    tally.add(delta(0, " and more", 10), 1.0)
+    (choice,) = tally.choices()
+    assert (choice.text_bytes, choice.text_bytes_without_ids) == (13, 4)
+
+
+def test_what_the_client_is_shown_beside_the_text_is_named() -> None:
+    tally = Tally("delta")
+    tally.add(delta(0, "a", 1), 1.0)
+    assert tally.choices()[0].beside_text == ()
+    shown = {"reasoning": "hm", "tool_calls": [{"index": 0}], "refusal": None, "made_up": "x"}
+    tally.add({"choices": [{"index": 0, "delta": shown, "token_ids": [2]}]}, 1.0)
+    assert tally.choices()[0].beside_text == ("tool_calls", "reasoning")
+
+
+def test_tool_calls_without_token_ids_are_not_a_complete_answer() -> None:
+    tally = Tally("message")
+    message = {"content": None, "tool_calls": [{"id": "1"}]}
+    tally.add({"choices": [{"index": 0, "message": message}], "prompt_token_ids": [1]}, 1.0)
+    with pytest.raises(MinerFailure, match="no token_ids"):
+        tally.check_complete()
+
+
+def test_an_answer_that_vllm_gave_up_is_not_a_complete_one() -> None:
+    tally = Tally("message")
+    choice = {"index": 0, "message": {"content": "Hel"}, "token_ids": [5], "finish_reason": "abort"}
+    tally.add({"choices": [choice], "prompt_token_ids": [1]}, 1.0)
+    with pytest.raises(MinerFailure, match="broken off"):
+        tally.check_complete()
 
 
 ANYTHING = st.recursive(
@@ -124,13 +188,19 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 CHOICE = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(("index", "delta", "token_ids", "prompt_token_ids", "text"), ANYTHING)
+    {},
+    optional=dict.fromkeys(("index", "delta", "message", "token_ids", "prompt_token_ids", "text"), ANYTHING),
 )
 
 
-@given(st.fixed_dictionaries({"choices": st.lists(CHOICE | ANYTHING, max_size=3)}))
-def test_whatever_a_miner_sends_can_be_recorded_or_is_its_failure(payload: dict[str, Any]) -> None:
-    tally = Tally()
+PLACES: list[TextPlace] = ["delta", "message", "text"]
+
+
+@given(st.fixed_dictionaries({"choices": st.lists(CHOICE | ANYTHING, max_size=3)}), st.sampled_from(PLACES))
+def test_whatever_a_miner_sends_can_be_recorded_or_is_its_failure(
+    payload: dict[str, Any], place: TextPlace
+) -> None:
+    tally = Tally(place)
     try:
         tally.add(payload, 1.0)
         tally.check_complete()

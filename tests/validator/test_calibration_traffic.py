@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.canonical import sha256_hex
 from shared.errors import ModelError
 from shared.peer_auth import RequestVerifier
 from shared.records import RequestRecord
@@ -16,14 +17,16 @@ from validator.miner_client import http_client
 RECEIPT = {"version": "receipt/1"}
 WHOLE = {
     "prompt_token_ids": [1, 2],
-    "choices": [{"index": 0, "token_ids": [5, 6], "finish_reason": "stop"}],
+    "choices": [
+        {"index": 0, "message": {"content": "Hi."}, "token_ids": [5, 6], "finish_reason": "stop"},
+    ],
     "receipt": RECEIPT,
 }
 EVENTS: list[dict[str, Any]] = [
     {"prompt_token_ids": [1, 2], "choices": [{"index": 0, "token_ids": None}]},
-    {"choices": [{"index": 0, "token_ids": [5]}]},
+    {"choices": [{"index": 0, "delta": {"content": "Hi"}, "token_ids": [5]}]},
     {"choices": [{"index": 1, "token_ids": [7]}]},
-    {"choices": [{"index": 0, "token_ids": [6], "finish_reason": "stop"}]},
+    {"choices": [{"index": 0, "delta": {"content": "."}, "token_ids": [6], "finish_reason": "stop"}]},
     {"choices": [], "receipt": RECEIPT},
 ]
 
@@ -60,6 +63,15 @@ async def test_a_stream_becomes_a_record() -> None:
     assert record.output_tokens == 3
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_text_is_digested_as_a_gateway_digests_it(streamed: bool) -> None:
+    lines = [f"data: {json.dumps(event)}\n\n" for event in EVENTS]
+    answer = "".join([*lines, "data: [DONE]\n\n"]) if streamed else json.dumps(WHOLE)
+    record, _ = await asked(response(200, answer.encode()), streamed)
+    assert record.choices[0].text_sha256 == sha256_hex(b"Hi.")
+    assert record.choices[0].text_bytes == 3
+
+
 async def test_prompts_inside_of_choices_are_read_too() -> None:
     choices = [{"index": i, "prompt_token_ids": [i, 9], "token_ids": [4]} for i in (0, 1)]
     record, _ = await asked(response(200, json.dumps({"choices": choices}).encode()))
@@ -78,6 +90,7 @@ async def test_requests_are_signed_for_the_miner() -> None:
     [
         (response(403, b"no permit"), "HTTP 403: no permit"),
         (response(200, b"not json"), "did not answer"),
+        (response(200, b'{"choices": [{"index": 0, "message": {"content": 5}}]}'), "did not answer"),
         (b"", "did not answer"),
     ],
 )
