@@ -31,8 +31,9 @@ def _up(argv: list[str]) -> int:
 def _roles() -> int:
     from localnet.roles import ROLES
 
+    width = max(map(len, ROLES))
     for role in ROLES.values():
-        print(f"{role.name:<10} {role.summary}")
+        print(f"{role.name:<{width}}  {role.summary}")
     return 0
 
 

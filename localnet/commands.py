@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from localnet.config import PROJECT_ROOT, LocalnetConfig
+from localnet.roles import Role
 from localnet.wallets import HOTKEY_NAME, VALIDATOR, WATCHTOWER, miner_name
 from shared.config import ENVIRONMENT_PREFIX
 from shared.vllm_cpu import cpu_engine_flags, cpu_environment
@@ -59,10 +60,19 @@ def chain_command(config: LocalnetConfig) -> list[str]:
     ]
 
 
-def miner_command(config: LocalnetConfig, number: int, model: Path, calibration: Path) -> list[str]:
+def _miner_program(role: Role) -> list[str]:
+    if role.behaviour is None:
+        return _script("miners/vllm_miner.py")
+    return [sys.executable, "-m", "localnet.cheating_miner", "--cheat", role.behaviour]
+
+
+def miner_command(
+    config: LocalnetConfig, number: int, role: Role, model: Path, calibration: Path
+) -> list[str]:
+    """The stock miner, or for a role with a behaviour the miner that cheats so, with the same flags."""
     name = miner_name(number)
     return [
-        *_script("miners/vllm_miner.py"),
+        *_miner_program(role),
         *("--model", str(model), "--port", str(config.miner_port + number - 1), "--host", "127.0.0.1"),
         *("--hf-device", "cpu", "--calibration", str(calibration)),
         *("--state-dir", str(config.run_folder / name)),

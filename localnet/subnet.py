@@ -88,11 +88,9 @@ def prepare(config: LocalnetConfig, say: Say) -> Subnet:
     say("creating wallets")
     miners = []
     for number, role in enumerate(roles, start=1):
-        if role.write_model and not (models / role.name / model.name).exists():
-            say(f"writing the weights that the {role.name} miner serves")
         party = create_party(miner_name(number), config.wallets)
         port = config.miner_port + number - 1
-        miners.append(Miner(number, role, party, role_model(role, model, models), port))
+        miners.append(Miner(number, role, party, role_model(role, model, models, say), port))
     validator, watchtower = (create_party(name, config.wallets) for name in (VALIDATOR, WATCHTOWER))
     return Subnet(model, calibration, validator, watchtower, tuple(miners))
 
@@ -158,7 +156,7 @@ async def _start_miners(config: LocalnetConfig, subnet: Subnet, children: Childr
     cores = sorted(os.sched_getaffinity(0))
     say(f"starting {len(subnet.miners)} miners; vLLM takes one to three minutes on a CPU")
     for miner in subnet.miners:
-        command = miner_command(config, miner.number, miner.model, subnet.calibration)
+        command = miner_command(config, miner.number, miner.role, miner.model, subnet.calibration)
         name = miner_name(miner.number)
         await children.start(name, command, miner_environment(config, miner.number, cores))
 

@@ -9,8 +9,9 @@ from localnet import commands
 from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.errors import LocalnetError
 from localnet.free_ports import with_ports_chosen
-from localnet.roles import role_named
+from localnet.roles import Role, role_named
 
+UP_WITH_ONE_MINER = [sys.executable, "-m", "localnet", "up", "--miners", "honest"]
 CONFIG = LocalnetConfig(folder=Path("/somewhere"), miners=("honest", "int4", "honest"))
 
 
@@ -18,15 +19,31 @@ def flag(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
 
 
+def miner_command(number: int, role: str) -> list[str]:
+    return commands.miner_command(CONFIG, number, role_named(role), Path("/m"), Path("/c"))
+
+
 def test_every_port_has_an_owner_and_none_is_used_twice() -> None:
     assert len(CONFIG.ports()) == 6
 
 
 def test_miners_get_ports_and_wallets_of_their_own() -> None:
-    first, second = (commands.miner_command(CONFIG, number, Path("/m"), Path("/c")) for number in (1, 2))
+    first, second = (miner_command(number, "honest") for number in (1, 2))
     assert flag(first, "--port") != flag(second, "--port")
     assert flag(first, "--wallet") != flag(second, "--wallet")
     assert flag(first, "--state-dir") != flag(second, "--state-dir")
+
+
+def test_honest_miners_and_those_with_cheap_weights_run_the_stock_miner() -> None:
+    assert miner_command(1, "honest") == miner_command(1, "int8")
+    assert "vllm_miner.py" in miner_command(1, "int8")[1]
+
+
+def test_a_cheat_by_behaviour_runs_the_cheating_miner_with_the_stock_miners_flags() -> None:
+    role = Role("sly", False, "answers slyly", behaviour="slyness")
+    cheating = commands.miner_command(CONFIG, 1, role, Path("/m"), Path("/c"))
+    assert cheating[1:5] == ["-m", "localnet.cheating_miner", "--cheat", "slyness"]
+    assert cheating[5:] == miner_command(1, "honest")[2:]
 
 
 def test_engines_are_spread_over_the_cores() -> None:
@@ -69,7 +86,7 @@ def test_an_unknown_role_is_refused_with_the_list_of_roles() -> None:
     ("argv", "status", "words"),
     [
         (["up", "--help"], 0, "--epoch-seconds"),
-        (["roles"], 0, "int4"),
+        (["roles"], 0, "layer-dropped"),
         (["--help"], 0, "usage"),
         ([], 2, "usage"),
         (["down"], 2, "usage"),
@@ -93,7 +110,7 @@ def test_a_taken_port_is_one_sentence_and_nothing_is_left_running(tmp_path: Path
         taken.listen()
         port = str(taken.getsockname()[1])
         result = subprocess.run(
-            [sys.executable, "-m", "localnet", "up", "--port", port, "--folder", str(tmp_path)],
+            [*UP_WITH_ONE_MINER, "--port", port, "--folder", str(tmp_path)],
             capture_output=True,
             text=True,
             cwd=PROJECT_ROOT,

@@ -27,7 +27,7 @@ from validator.epoch_summary import (
 )
 from validator.measurement import EpochInputs, RegisteredMiner
 from validator.scoring_config import ScoringConfig
-from validator.verdicts import Verdict
+from validator.verdicts import Evidence, Verdict
 
 HONEST = frozenset({"honest"})
 
@@ -82,10 +82,10 @@ def failed_verdict() -> Verdict:
         outcome="fail",
         check="sketch",
         reason="the sketches are 30 times farther from the reference than honest ones",
-        score=30.0,
-        limit=3.0,
+        evidence=(Evidence(statistic="mean", score=30.0, p_value=1e-6),),
+        log_e=6.0,
         points=(),
-        replay_score=None,
+        tokens=None,
         challenge_block=5,
         challenge_block_hash="0x" + "00" * 32,
         challenge_seed="0" * 64,
@@ -113,6 +113,7 @@ def publish(store: FolderStore) -> EpochSummary:
         previous_digest=None,
         files=(),
         miners=miners,
+        challenge_blocks=(),
         audits_outstanding=0,
         history=(),
         scoring=ScoringConfig(),
