@@ -19,6 +19,7 @@ from torch import Tensor
 
 from shared.canonical import canonical_json, sha256_hex
 from shared.errors import ModelError
+from shared.honest_noise import HonestNoise
 from shared.identifiers import Hex32, Message
 
 MAX_FILE_BYTES = 1 << 28
@@ -27,30 +28,10 @@ CALIBRATION_FILE = "constantinople.calibration"
 vLLM loads every such file of the folder as weights."""
 
 
-class HonestNoise(Message):
-    """How far honest sketches lie from the reference, and the limits drawn from that.
-
-    Distances are 1 − cosine between a miner's sketch and the reference's. `layer_scale[i]` is the mean
-    honest distance at layer i+1; an audit's score is the mean over its points of distance / scale.
-    """
-
-    layer_scale: tuple[Annotated[float, Field(gt=0)], ...]
-    audit_limit: Annotated[float, Field(gt=0)]
-    """An audit whose score is above this fails."""
-    replay_limit: Annotated[float, Field(gt=0)]
-    """A replayed vector whose distance / scale is above this fails."""
-    fitted_requests: int
-    held_out_requests: int
-    held_out_false_alarms: int
-    """Held-out honest audits above `audit_limit`."""
-    held_out_highest: float
-    """The highest score of a held-out honest audit."""
-
-
 class CalibrationHeader(Message):
     """The JSON part of the file."""
 
-    version: Literal["calibration/1"] = "calibration/1"
+    version: Literal["calibration/2"] = "calibration/2"
     model: str
     model_digest: Hex32
     num_layers: Annotated[int, Field(ge=1, le=1024)]
@@ -59,8 +40,6 @@ class CalibrationHeader(Message):
     """How the reference was computed: library, version, dtype, device."""
     statistics_tokens: int
     """Positions that mean and deviation were measured over."""
-    engine: str | None = None
-    """What produced the honest data of `noise`."""
     noise: HonestNoise | None = None
 
 
@@ -133,10 +112,8 @@ def parse_calibration(data: bytes) -> Calibration:
     for name, tensor in (("mean", mean), ("deviation", deviation)):
         if tensor is None or tensor.shape != shape or not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"the calibration's {name} is not a finite tensor of shape {shape}")
-    if header.noise is not None and len(header.noise.layer_scale) != header.num_layers:
-        raise ModelError(
-            f"the calibration names {len(header.noise.layer_scale)} layer scales, not {shape[0]}"
-        )
+    if header.noise is not None and len(header.noise.scale) != header.num_layers:
+        raise ModelError(f"the calibration names scales of {len(header.noise.scale)} layers, not {shape[0]}")
     assert mean is not None
     assert deviation is not None
     return Calibration(header, mean.to(torch.float32), deviation.to(torch.float32))

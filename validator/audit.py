@@ -7,18 +7,20 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from shared.calibration import Calibration, HonestNoise
+from shared.calibration import Calibration
 from shared.chain import Block
 from shared.challenges import OpenAnswer, OpenPoint, OpenRequest, ReplayAnswer, ReplayPoint, ReplayRequest
 from shared.commitments import Opening, Point
 from shared.errors import ModelError, NotReproducible
+from shared.honest_noise import HonestNoise
 from shared.receipts import Receipt
 from shared.records import RequestRecord
-from validator.challenge_selection import DEFAULT_POINTS, draw_points, draw_replay_point, record_seed
+from validator.answer_checks import AnswerChecks
+from validator.challenge_selection import draw_points, draw_replay_point, record_seed
 from validator.clock import Clock
+from validator.evidence import UNANSWERED_LOG_E, log_e_value, weigh
 from validator.findings import Finding, failed, inconclusive
 from validator.miner_client import Malformed, MinerClient, Refused, Unreachable
-from validator.prompt_rendering import PromptRenderer
 from validator.receipt_verification import (
     check_lengths,
     check_prompts,
@@ -27,13 +29,11 @@ from validator.receipt_verification import (
     read_receipt,
 )
 from validator.reference_worker import ReferenceWorker
-from validator.verdicts import MAX_REASON_CHARACTERS, Verdict
+from validator.verdicts import MAX_REASON_CHARACTERS, AuditedPoint, Evidence, TokenCheck, Verdict
 from validator.verification import (
-    SketchScore,
+    check_evidence,
     check_openings,
-    check_replay,
     check_replay_against_opening,
-    check_sketches,
     read_replay,
     replay_score,
     score_sketches,
@@ -63,11 +63,13 @@ def _held(result: Finding | T) -> T:
 
 
 @dataclass
-class _Evidence:
+class _Measured:
     """What an examination has measured so far."""
 
-    sketches: SketchScore | None = None
-    replay: float | None = None
+    points: tuple[AuditedPoint, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    tokens: TokenCheck | None = None
+    text_unchecked: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,11 @@ class Auditor:
         self,
         client: MinerClient,
         reference: ReferenceWorker,
-        renderer: PromptRenderer,
+        checks: AnswerChecks,
         calibration: Calibration,
         model: str,
         clock: Clock,
         confirm_blame: ConfirmBlame,
-        points: int = DEFAULT_POINTS,
     ) -> None:
         if calibration.header.noise is None:
             raise ModelError(
@@ -103,10 +104,9 @@ class Auditor:
                 "complete it with: python -m validator.calibrate --stage noise"
             )
         self._noise: HonestNoise = calibration.header.noise
-        self._client, self._reference, self._renderer = client, reference, renderer
+        self._client, self._reference, self._checks = client, reference, checks
         self._calibration, self._model = calibration, model
-        self._clock, self._points = clock, points
-        self._confirm_blame = confirm_blame
+        self._clock, self._confirm_blame = clock, confirm_blame
         self._rendering = asyncio.Lock()
 
     async def audit(self, record: RequestRecord, axon: str, block: Block) -> Verdict:
@@ -120,27 +120,31 @@ class Auditor:
             ConstantinopleError: the audit could not be carried out, through no fault of the miner.
         """
         seed = record_seed(record, block)
-        evidence = _Evidence()
+        measured = _Measured()
         try:
-            await self._examine(record, axon, seed, evidence)
-            finding = Finding("pass", "all", "every check held")
+            await self._examine(record, axon, seed, measured)
+            finding = Finding("pass", "all", _praise(measured), log_e_value(measured.evidence))
         except _Decided as decided:
             finding = decided.finding
-        return self._verdict(record, block, seed, finding, evidence)
+        return self._verdict(record, block, seed, finding, measured)
 
-    async def _examine(self, record: RequestRecord, axon: str, seed: str, evidence: _Evidence) -> None:
+    async def _examine(self, record: RequestRecord, axon: str, seed: str, measured: _Measured) -> None:
         receipt = _held(read_receipt(record))
         _held(check_statement(receipt, record, self._model, self._calibration))
         _held(check_lengths(receipt, record))
         token_ids = await self._token_ids(record, receipt)
+        text = await asyncio.to_thread(self._checks.check_text, record)
+        _held(text.finding)
+        _held(await asyncio.to_thread(self._checks.check_end, record))
+        measured.text_unchecked = text.unchecked
         answers = await self._challenge(record, receipt, axon, seed, token_ids)
-        await self._compare(answers, token_ids, evidence)
+        await self._compare(record, answers, token_ids, measured)
 
     async def _token_ids(self, record: RequestRecord, receipt: Receipt) -> TokenIds:
         """Prompt and output ids by choice: the prompt as rendered here, the output as recorded."""
         try:
             async with self._rendering:
-                prompts = await asyncio.to_thread(self._renderer.prompts, record.path, record.request_body)
+                prompts = await asyncio.to_thread(self._checks.prompts, record)
         except NotReproducible as error:
             raise _Decided(inconclusive("request", str(error))) from None
         _held(check_prompts(receipt, record, prompts))
@@ -152,7 +156,7 @@ class Auditor:
     async def _challenge(
         self, record: RequestRecord, receipt: Receipt, axon: str, seed: str, token_ids: TokenIds
     ) -> _Answers:
-        points = draw_points(seed, receipt, self._points)
+        points = draw_points(seed, receipt, self._noise.points)
         replay_point = draw_replay_point(seed, receipt)
         opened = await self._open(record, axon, points)
         openings = _held(check_openings(receipt, points, opened, token_ids))
@@ -184,26 +188,37 @@ class Auditor:
         if isinstance(outcome, Unreachable):
             await self._confirm_blame()
             words = f"the challenge was not answered, after retries: {outcome.reason}"
-            raise _Decided(failed("answer", words))
+            raise _Decided(failed("answer", words, UNANSWERED_LOG_E))
         return outcome
 
-    async def _compare(self, answers: _Answers, token_ids: TokenIds, evidence: _Evidence) -> None:
+    async def _compare(
+        self, record: RequestRecord, answers: _Answers, token_ids: TokenIds, measured: _Measured
+    ) -> None:
         points = [opening.point for opening in answers.openings]
-        reference = await self._reference.hidden_states(token_ids, [*points, answers.replay_point])
+        tokens = self._checks.token_audit(record, token_ids)
+        reference = await self._reference.examine(
+            token_ids, [*points, answers.replay_point], tokens.logits_requests()
+        )
         calibration, noise = self._calibration, self._noise
-        evidence.sketches = _held(score_sketches(answers.openings, reference, calibration, noise))
+        sketches = _held(score_sketches(answers.openings, reference, calibration, noise))
         place, vector = answers.replay_point, answers.replay_vector
-        evidence.replay = replay_score(vector, reference[place], place, calibration, noise)
-        _held(check_sketches(evidence.sketches, noise))
-        _held(check_replay(evidence.replay, place, noise))
+        replay = replay_score(vector, reference[place], place, calibration, noise)
+        measured.points = sketches.points
+        measured.tokens = tokens.check()
+        measured.evidence = (
+            weigh(noise, "typical", sketches.typical),
+            weigh(noise, "mean", sketches.mean),
+            weigh(noise, "replay", replay),
+            *tokens.evidence(noise),
+        )
+        _held(check_evidence(measured.evidence))
         for opening in answers.openings:
             if opening.point == place:
                 _held(check_replay_against_opening(vector, opening, calibration, noise))
 
     def _verdict(
-        self, record: RequestRecord, block: Block, seed: str, finding: Finding, evidence: _Evidence
+        self, record: RequestRecord, block: Block, seed: str, finding: Finding, measured: _Measured
     ) -> Verdict:
-        sketches = evidence.sketches
         return Verdict(
             request_id=record.request_id,
             miner_uid=record.miner_uid,
@@ -211,12 +226,21 @@ class Auditor:
             outcome=finding.outcome,
             check=finding.check,
             reason=finding.reason[:MAX_REASON_CHARACTERS],
-            score=None if sketches is None else sketches.score,
-            limit=None if sketches is None else self._noise.audit_limit,
-            points=() if sketches is None else sketches.points,
-            replay_score=evidence.replay,
+            evidence=measured.evidence,
+            log_e=finding.log_e,
+            points=measured.points,
+            tokens=measured.tokens,
             challenge_block=block.number,
             challenge_block_hash=block.hash,
             challenge_seed=seed,
             audited_at_ms=self._clock(),
         )
+
+
+def _praise(measured: _Measured) -> str:
+    missing = {
+        "tokens": measured.tokens.unchecked if measured.tokens else "",
+        "text": measured.text_unchecked,
+    }
+    words = [f"{name} not checked: {reason}" for name, reason in missing.items() if reason]
+    return "; ".join(["every check held" if not words else "every check that could be made held", *words])

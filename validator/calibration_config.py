@@ -18,7 +18,10 @@ class CalibrateConfig:
     model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model to calibrate: a hub name or a local folder")
     out: Path | None = setting(None, "file to write (default: in the model's local folder)")
     stage: str = setting("all", "what to measure", check=one_of("all", "statistics", "noise"))
-    requests: int = setting(96, "requests of the noise stage", check=at_least(32))
+    requests: int = setting(128, "requests of the noise stage under each condition", check=at_least(32))
+    conditions: str = setting(
+        "all", "engine settings that honest data is taken under, comma-separated: eager, compiled, chunked, …"
+    )
     device: str = setting("cpu", "where the reference computes: cpu, cuda, cuda:1 …")
     dtype: str = setting("float32", "the reference's number format", one_of("float32", "bfloat16", "float16"))
     miner: str | None = setting(None, "a running honest miner, ip:port, that serves with the statistics")

@@ -1,30 +1,68 @@
-"""From measured honest distances to the limits that audits use; the same samples give the same limits."""
+"""From measured honest requests to the distributions that audits judge by.
 
+Half of the requests of each condition (engine settings) are fitted on; the other half only reports. Where
+conditions differ, the one that reaches further decides, so that every honest engine is inside.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from shared.calibration import HonestNoise
 from shared.canonical import sha256_hex
+from shared.challenges import MAX_REPLAY_POINTS
 from shared.commitments import Point
 from shared.errors import ModelError
+from shared.honest_noise import (
+    MARGIN_EDGES,
+    TAIL_LEVELS,
+    ConditionReport,
+    HonestMargins,
+    HonestNoise,
+    HonestTail,
+    band_of,
+)
 from shared.receipts import Receipt
-from validator.challenge_selection import MIN_POINTS, draw_points
+from validator.challenge_selection import DEFAULT_POINTS, draw_points
+from validator.evidence import FAIL_P_VALUE
+from validator.token_evidence import token_score
+from validator.verification import score_ratios
 
-AUDITS_PER_REQUEST = 25
-"""Simulated audits of each request, each of the fewest points that an audit may open: those scores scatter
-the most, so the limit holds for audits of more points too."""
+POSITION_BANDS = (4, 16, 64)
+"""Honest noise falls over the first tokens, which attend to few others, and is level after some dozens."""
 
-LIMIT_QUANTILE = 0.999
-SAFETY_FACTOR = 1.5
-"""A limit is this quantile of fitted honest scores times this factor. The quantile makes false alarms rare
-on the engine that was measured; the factor leaves room for engines that were not: other kernels, other
-batches, other devices, all of which round the same bfloat16 numbers differently. docs/CALIBRATION.md."""
+AUDITS_PER_REQUEST = 5
+"""Simulated audits of each request, points drawn as real audits draw them. More would only repeat them."""
 
-MIN_SCALE = 1e-9
+LARGEST_EXPONENT = 8.0
+"""Bound on a tail's exponent: a sharper fall than (x/x₀)⁻⁸ is not believed, however the fit comes out."""
+
+LARGEST_TOKEN_EXPONENT = 1.0
+"""Bound for the token score, a likelihood ratio, which exceeds x with probability at most 1/x
+(Markov's inequality) were tokens independent."""
+
+LEAST_EXPONENT = 0.5
+"""What is taken for the exponent when there is too little to fit it to."""
+
+TAIL_SHARE = 0.1
+"""Share of the largest scores that an exponent is fitted to."""
+
+SMALLEST_TAIL = 10
+"""Fewest scores that an exponent is fitted to."""
+
+SMALLEST_SCORE = 1e-3
+
+LARGEST_MISS = 0.5
+"""Bound on the honest share of missed tokens: an engine that misses more is not told from another model."""
+
+LEAST_FALL = 0.99
+"""A share of margins above an edge that is hardly below the one before counts as no smaller."""
+
+SMALLEST_DISTANCE = 1e-9
 """Below this an honest distance is not told from rounding in the cosine itself."""
 
 MIN_REQUESTS = 8
-"""Fewest requests of a half: with fewer a layer's scale rests on a handful of positions."""
+"""Fewest requests of a half: with fewer a scale rests on a handful of positions."""
 
 
 @dataclass(frozen=True)
@@ -34,80 +72,211 @@ class NoiseSample:
     Attributes:
         opened: distance of the sketch at every committed point.
         replayed: distance of the standardised vector at each replayed point.
+        margins: of each checked output token, in logit units.
     """
 
     receipt: Receipt
     opened: Mapping[Point, float]
     replayed: Mapping[Point, float]
+    margins: tuple[float, ...]
 
 
-def fit_noise(samples: Sequence[NoiseSample], num_layers: int) -> HonestNoise:
-    """Limits fitted on one half of the requests and tried on the other.
+@dataclass(frozen=True)
+class ConditionSamples:
+    """What was measured of one kind of engine; `name` says which, `engine` what it calls itself."""
+
+    name: str
+    engine: str
+    samples: Sequence[NoiseSample]
+
+    def halves(self) -> tuple[list[NoiseSample], list[NoiseSample]]:
+        """(fitted, held out): alternating requests, in the order of their ids' hashes."""
+        ordered = sorted(self.samples, key=lambda one: sha256_hex(one.receipt.request_id.encode()))
+        return ordered[0::2], ordered[1::2]
+
+
+@dataclass(frozen=True)
+class AuditScores:
+    """The statistics of simulated audits, by name."""
+
+    typical: list[float]
+    mean: list[float]
+    replay: list[float]
+    tokens: list[float]
+
+
+def fit_noise(conditions: Sequence[ConditionSamples], num_layers: int) -> HonestNoise:
+    """Distributions fitted on one half of each condition's requests and tried on the other.
 
     Raises:
         ModelError: there are too few requests.
     """
-    fitted, held_out = _halves(samples)
-    if min(len(fitted), len(held_out)) < MIN_REQUESTS:
-        raise ModelError(
-            f"{len(samples)} requests are too few to calibrate with; --requests {4 * MIN_REQUESTS}"
-        )
-    scale = _layer_scale(fitted, num_layers)
-    audit_limit = SAFETY_FACTOR * _quantile(_audit_scores(fitted, scale))
-    replay_limit = SAFETY_FACTOR * _quantile(_replay_scores(fitted, scale))
-    tried = _audit_scores(held_out, scale)
-    return HonestNoise(
-        layer_scale=scale,
-        audit_limit=audit_limit,
-        replay_limit=replay_limit,
-        fitted_requests=len(fitted),
-        held_out_requests=len(held_out),
-        held_out_false_alarms=sum(score > audit_limit for score in tried),
-        held_out_highest=max(tried),
+    halves = [condition.halves() for condition in conditions]
+    if not halves or min(len(half) for pair in halves for half in pair) < MIN_REQUESTS:
+        raise ModelError(f"too few requests to calibrate with; take --requests {4 * MIN_REQUESTS} or more")
+    fitted = [pair[0] for pair in halves]
+    scale = honest_scales(fitted, num_layers)
+    margins = fit_margins(fitted)
+    scores = [audit_scores(half, scale, margins) for half in fitted]
+    noise = HonestNoise(
+        position_bands=POSITION_BANDS,
+        scale=scale,
+        points=DEFAULT_POINTS,
+        typical=envelope([one.typical for one in scores], LARGEST_EXPONENT, AUDITS_PER_REQUEST),
+        mean=envelope([one.mean for one in scores], LARGEST_EXPONENT, AUDITS_PER_REQUEST),
+        replay=envelope([one.replay for one in scores], LARGEST_EXPONENT, MAX_REPLAY_POINTS),
+        tokens=envelope([one.tokens for one in scores], LARGEST_TOKEN_EXPONENT),
+        margins=margins,
+        fitted_requests=sum(len(half) for half in fitted),
+        conditions=(),
+    )
+    reports = [_report(one, pair[1], noise) for one, pair in zip(conditions, halves, strict=True)]
+    return noise.model_copy(update={"conditions": tuple(reports)})
+
+
+def honest_scales(
+    conditions: Sequence[Sequence[NoiseSample]], num_layers: int
+) -> tuple[tuple[float, ...], ...]:
+    """By layer and band, the noisiest condition's geometric mean of distances.
+
+    A float32 engine is a thousand times nearer to the reference than a bfloat16 one: a mean over both would
+    suit neither. Position 0 is not drawn, so not counted. A band without a position in the data takes the
+    scale of the one before.
+    """
+    each = [_condition_scales(samples, num_layers) for samples in conditions]
+    return tuple(
+        tuple(max(of_band) for of_band in zip(*of_layer, strict=True)) for of_layer in zip(*each, strict=True)
     )
 
 
-def held_out_replays(samples: Sequence[NoiseSample], noise: HonestNoise) -> list[float]:
-    """Replay scores of the half that was not fitted on."""
-    return _replay_scores(_halves(samples)[1], noise.layer_scale)
-
-
-def _halves(samples: Sequence[NoiseSample]) -> tuple[list[NoiseSample], list[NoiseSample]]:
-    """Alternating requests, in the order of their ids' hashes."""
-    ordered = sorted(samples, key=lambda sample: sha256_hex(sample.receipt.request_id.encode()))
-    return ordered[0::2], ordered[1::2]
-
-
-def _layer_scale(samples: Sequence[NoiseSample], num_layers: int) -> tuple[float, ...]:
-    """The mean honest distance at each layer; position 0 is not drawn, so it is not counted."""
-    totals, counts = [0.0] * num_layers, [0] * num_layers
+def _condition_scales(samples: Sequence[NoiseSample], num_layers: int) -> list[tuple[float, ...]]:
+    bands = len(POSITION_BANDS) + 1
+    logs: list[list[list[float]]] = [[[] for _ in range(bands)] for _ in range(num_layers)]
     for sample in samples:
         for point, distance in sample.opened.items():
             if point.position > 0:
-                totals[point.layer - 1] += distance
-                counts[point.layer - 1] += 1
-    return tuple(max(total / max(count, 1), MIN_SCALE) for total, count in zip(totals, counts, strict=True))
+                band = band_of(point.position, POSITION_BANDS)
+                logs[point.layer - 1][band].append(math.log(max(distance, SMALLEST_DISTANCE)))
+    return [_row(layer) for layer in logs]
 
 
-def _audit_scores(samples: Sequence[NoiseSample], scale: Sequence[float]) -> list[float]:
-    """Scores of simulated audits, their points drawn as real audits draw them."""
-    scores = []
+def _row(bands: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    everything = list(chain(*bands))
+    fallback = math.exp(sum(everything) / max(len(everything), 1))
+    row: list[float] = []
+    for values in bands:
+        own = math.exp(sum(values) / len(values)) if values else None
+        row.append(own or (row[-1] if row else fallback))
+    return tuple(row)
+
+
+def fit_margins(conditions: Sequence[Sequence[NoiseSample]]) -> HonestMargins:
+    """How honest tokens miss, the condition that misses most by each edge deciding.
+
+    Raises:
+        ModelError: no token was checked.
+    """
+    pools = [[margin for sample in samples for margin in sample.margins] for samples in conditions]
+    missed = [margin for pool in pools for margin in pool if margin > 0]
+    tokens = sum(len(pool) for pool in pools)
+    if not tokens:
+        raise ModelError("no output token could be checked against the sampler; serve with this miner")
+    unit = sum(missed) / len(missed) if missed else 1.0
+    above: list[float] = []
+    for edge in MARGIN_EDGES:
+        seen = max(_share_above(pool, edge * unit) for pool in pools if pool)
+        above.append(_next_share(seen, above))
+    return HonestMargins(unit=unit, above=tuple(above), tokens=tokens)
+
+
+def _share_above(pool: Sequence[float], edge: float) -> float:
+    """Laplace's estimate, so that what was never seen is not taken for impossible."""
+    return (sum(margin > edge for margin in pool) + 1) / (len(pool) + 2)
+
+
+def _next_share(seen: float, above: Sequence[float]) -> float:
+    """Shares fall from edge to edge: by half where no more was seen than at the edge before."""
+    if not above:
+        return min(seen, LARGEST_MISS)
+    return seen if seen < above[-1] * LEAST_FALL else above[-1] / 2
+
+
+def audit_scores(
+    samples: Sequence[NoiseSample], scale: Sequence[Sequence[float]], margins: HonestMargins
+) -> AuditScores:
+    """Statistics of simulated audits."""
+
+    def ratio(point: Point, distance: float) -> float:
+        return distance / scale[point.layer - 1][band_of(point.position, POSITION_BANDS)]
+
+    scores = AuditScores([], [], [], [])
     for sample in samples:
         for number in range(AUDITS_PER_REQUEST):
             seed = sha256_hex(f"{sample.receipt.request_id}|{number}".encode())
-            points = draw_points(seed, sample.receipt, MIN_POINTS)
-            ratios = [sample.opened[point] / scale[point.layer - 1] for point in points]
-            scores.append(sum(ratios) / len(ratios))
+            points = draw_points(seed, sample.receipt, DEFAULT_POINTS)
+            typical, mean = score_ratios([ratio(point, sample.opened[point]) for point in points])
+            scores.typical.append(typical)
+            scores.mean.append(mean)
+        scores.replay.extend(ratio(point, distance) for point, distance in sample.replayed.items())
+        if sample.margins:
+            scores.tokens.append(token_score(sample.margins, margins))
     return scores
 
 
-def _replay_scores(samples: Sequence[NoiseSample], scale: Sequence[float]) -> list[float]:
+def envelope(
+    conditions: Sequence[Sequence[float]], largest_exponent: float, scores_per_request: int = 1
+) -> HonestTail:
+    """Quantiles as large as those of any condition, and one exponent of all scores together.
+
+    A condition by itself has too few requests for its tail's shape. Scores of one request resemble each
+    other, so they count as one where it matters how sure the exponent is.
+    """
+    tails = [[_quantile(scores, level) for level in TAIL_LEVELS] for scores in conditions if scores]
+    quantiles = [max(tail[number] for tail in tails) for number in range(len(TAIL_LEVELS))]
+    pooled = [score for scores in conditions for score in scores]
+    exponent = _exponent(pooled, scores_per_request, largest_exponent)
+    return HonestTail(quantiles=tuple(max(one, SMALLEST_SCORE) for one in quantiles), exponent=exponent)
+
+
+def _quantile(scores: Sequence[float], above: float) -> float:
+    """The score that the share `above` of all scores exceeds."""
+    ordered = sorted(scores)
+    return ordered[min(int(len(ordered) * (1 - above)), len(ordered) - 1)]
+
+
+def _exponent(scores: Sequence[float], scores_per_request: int, largest: float) -> float:
+    """Hill's estimate from the largest scores, less one standard error, from 0.5 to `largest`."""
+    count = max(SMALLEST_TAIL, int(len(scores) * TAIL_SHARE))
+    top = sorted(max(score, SMALLEST_SCORE) for score in scores)[-count - 1 :]
+    if len(top) <= SMALLEST_TAIL:
+        return LEAST_EXPONENT
+    excess = sum(math.log(score / top[0]) for score in top[1:]) / count
+    estimate = 1 / max(excess, 1 / (2 * largest))
+    error = math.sqrt(scores_per_request / count)
+    return max(LEAST_EXPONENT, min(largest, estimate * (1 - error)))
+
+
+def _report(
+    condition: ConditionSamples, held_out: Sequence[NoiseSample], noise: HonestNoise
+) -> ConditionReport:
+    scores = audit_scores(held_out, noise.scale, noise.margins)
+    audits = _audit_p_values(scores, noise)
+    margins = [margin for sample in held_out for margin in sample.margins]
+    return ConditionReport(
+        condition=condition.name,
+        engine=condition.engine,
+        held_out_requests=len(held_out),
+        held_out_audits=len(audits),
+        false_alarms=sum(one < FAIL_P_VALUE for one in audits),
+        lowest_p_value=min(audits),
+        exact_tokens=sum(margin == 0 for margin in margins) / max(len(margins), 1),
+    )
+
+
+def _audit_p_values(scores: AuditScores, noise: HonestNoise) -> list[float]:
+    """The least likely statistic of each simulated audit; replays and tokens stand for themselves."""
     return [
-        distance / scale[point.layer - 1] for sample in samples for point, distance in sample.replayed.items()
+        *map(min, map(noise.typical.p_value, scores.typical), map(noise.mean.p_value, scores.mean)),
+        *map(noise.replay.p_value, scores.replay),
+        *map(noise.tokens.p_value, scores.tokens),
     ]
-
-
-def _quantile(values: Sequence[float]) -> float:
-    """The smallest value that at least LIMIT_QUANTILE of all values do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * LIMIT_QUANTILE), len(ordered) - 1)]

@@ -1,4 +1,4 @@
-"""An honest miner for a calibration: the real one, registered on a development chain of its own.
+"""A miner for a measurement: the real one, registered on a development chain of its own.
 
 Both run as processes, exactly as an operator would start them.
 """
@@ -22,7 +22,8 @@ from websockets.asyncio.client import connect
 
 from shared.errors import ModelError
 from shared.signing import Signer
-from shared.vllm_cpu import cpu_engine_flags, cpu_environment
+from shared.vllm_cpu import cpu_environment
+from validator.calibration_conditions import Condition
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 NETUID = 97
@@ -44,11 +45,20 @@ class StartedMiner:
     caller: Signer
 
 
+MINER_PROGRAM = (sys.executable, str(PROJECT_ROOT / "miners" / "vllm_miner.py"))
+
+
 @asynccontextmanager
-async def honest_miner(model: str, calibration: Path) -> AsyncIterator[StartedMiner]:
+async def running_miner(
+    model: str,
+    calibration: Path,
+    condition: Condition,
+    log_file: Path,
+    program: Sequence[str] = MINER_PROGRAM,
+) -> AsyncIterator[StartedMiner]:
     """A miner that serves `model` with the statistics in `calibration`, stopped at the end.
 
-    It serves on the GPU where there is one, with the engine's own defaults: what other miners will do.
+    It serves on the GPU where there is one. `program` is the start of its command line.
 
     Raises:
         ModelError: it did not start; the message names its log.
@@ -59,10 +69,8 @@ async def honest_miner(model: str, calibration: Path) -> AsyncIterator[StartedMi
         chain_url = await stack.enter_async_context(_chain(folder))
         await _register(chain_url, wallet, caller)
         port = _free_port()
-        on_cpu = not torch.cuda.is_available()
-        command = _miner_command(model, calibration, port, chain_url, folder, on_cpu)
-        log_file = calibration.with_name("calibrate-miner.log")
-        process = await stack.enter_async_context(_process(command, _environment(on_cpu), log_file))
+        command = [*program, *_miner_flags(model, calibration, port, chain_url, folder), *condition.flags]
+        process = await stack.enter_async_context(_process(command, _environment(condition), log_file))
         url = f"http://{HOST}:{port}"
         await _until_healthy(url, process, log_file)
         yield StartedMiner(url, wallet.hotkey.ss58_address, caller.hotkey)
@@ -81,22 +89,20 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _miner_command(
-    model: str, calibration: Path, port: int, chain_url: str, folder: Path, on_cpu: bool
-) -> list[str]:
+def _miner_flags(model: str, calibration: Path, port: int, chain_url: str, folder: Path) -> list[str]:
     return [
-        *(sys.executable, str(PROJECT_ROOT / "miners" / "vllm_miner.py")),
         *("--model", model, "--calibration", str(calibration), "--host", HOST, "--port", str(port)),
         *("--axon-ip", HOST, "--netuid", str(NETUID), "--network", chain_url),
         *("--wallet", "miner", "--hotkey", "default", "--wallet-path", str(folder / "wallets")),
         *("--state-dir", str(folder / "state")),
-        *(cpu_engine_flags() if on_cpu else []),
     ]
 
 
-def _environment(on_cpu: bool) -> Mapping[str, str]:
+def _environment(condition: Condition) -> Mapping[str, str]:
+    if torch.cuda.is_available():
+        return os.environ
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    return {**os.environ, **(cpu_environment(cores) if on_cpu else {})}
+    return {**os.environ, **cpu_environment(cores, condition.devices)}
 
 
 @asynccontextmanager

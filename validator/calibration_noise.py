@@ -30,13 +30,13 @@ from shared.sketches import (
     sketch_from_bytes,
     standardise,
 )
+from validator.answer_checks import AnswerChecks
 from validator.calibration_limits import NoiseSample
 from validator.calibration_requests import NoiseRequest, waves
 from validator.calibration_statistics import Progress
 from validator.calibration_traffic import MinerTraffic
 from validator.findings import Finding
 from validator.miner_client import MinerClient
-from validator.prompt_rendering import PromptRenderer
 from validator.receipt_verification import (
     check_lengths,
     check_prompts,
@@ -73,11 +73,11 @@ class NoiseMeasurement:
         self,
         miner: HonestMiner,
         reference: ReferenceWorker,
-        renderer: PromptRenderer,
+        checks: AnswerChecks,
         calibration: Calibration,
         progress: Progress,
     ) -> None:
-        self._miner, self._reference, self._renderer = miner, reference, renderer
+        self._miner, self._reference, self._checks = miner, reference, checks
         self._calibration, self._progress = calibration, progress
 
     async def samples(self, requests: Sequence[NoiseRequest]) -> list[NoiseSample]:
@@ -97,18 +97,22 @@ class NoiseMeasurement:
         receipt = _held(read_receipt(record))
         _held(check_statement(receipt, record, self._calibration.header.model, self._calibration))
         _held(check_lengths(receipt, record))
-        prompts = self._renderer.prompts(record.path, record.request_body)
+        prompts = self._checks.prompts(record)
         _held(check_prompts(receipt, record, prompts))
+        _held(self._checks.check_text(record).finding)
+        _held(self._checks.check_end(record))
         outputs = {choice.index: choice.output_token_ids for choice in record.choices}
         token_ids = {index: [*prompt, *outputs[index]] for index, prompt in enumerate(prompts)}
         openings = await self._openings(receipt, token_ids)
         replayed = await self._replayed(receipt, token_ids)
         points = [*(opening.point for opening in openings), *replayed]
-        reference = await self._reference.hidden_states(token_ids, points)
+        tokens = self._checks.token_audit(record, token_ids)
+        reference = await self._reference.examine(token_ids, points, tokens.logits_requests())
         return NoiseSample(
             receipt,
             {opening.point: self._sketch_distance(opening, reference) for opening in openings},
             {point: self._vector_distance(point, vector, reference) for point, vector in replayed.items()},
+            tokens.margins(),
         )
 
     async def _openings(self, receipt: Receipt, token_ids: Mapping[int, Sequence[int]]) -> list[Opening]:

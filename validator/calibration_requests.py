@@ -10,7 +10,7 @@ from validator.calibration_prompts import Chat, as_request
 from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 
 TEMPERATURES = (0.0, 0.7, 1.0)
-OUTPUT_TOKENS = (8, 24, 64, 128)
+OUTPUT_TOKENS = (1, 8, 24, 64, 128)
 WAVES = (1, 2, 4, 8)
 """Requests under way at once, wave by wave: the batch that a request shares changes its rounding."""
 

@@ -24,7 +24,9 @@ MIN_POINTS = 4
 """Fewest points of an audit: at four, standardised sketches separate int8 weights from honest noise
 (docs/THREATS.md shows the measurement)."""
 
-DEFAULT_POINTS = 8
+DEFAULT_POINTS = 32
+"""Points of an audit. They cost the auditor nothing, being read in one pass; a miner sends about 0.6 KB
+for each. More of them even out the noise of single points (docs/DETECTION.md)."""
 
 _DRAW_BITS = 256
 _FLOAT_BITS = 53

@@ -2,23 +2,28 @@
 
 from dataclasses import dataclass
 
+from validator.evidence import PROVEN_LOG_E
 from validator.verdicts import Check, VerdictOutcome
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What decides an audit: an outcome, the check that decided, and the reason in words."""
+    """What decides an audit: an outcome, the check that decided, and the reason in words.
+
+    `log_e` is what it weighs in the miner's sequential test, when no statistic says more.
+    """
 
     outcome: VerdictOutcome
     check: Check
     reason: str
+    log_e: float
 
 
-def failed(check: Check, reason: str) -> Finding:
+def failed(check: Check, reason: str, log_e: float = PROVEN_LOG_E) -> Finding:
     """A finding that the miner is to blame for."""
-    return Finding("fail", check, reason)
+    return Finding("fail", check, reason, log_e)
 
 
 def inconclusive(check: Check, reason: str) -> Finding:
     """A finding that nobody is to blame for, or that the auditor's own side is."""
-    return Finding("inconclusive", check, reason)
+    return Finding("inconclusive", check, reason, 0.0)

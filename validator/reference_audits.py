@@ -8,12 +8,12 @@ from shared.calibration import find_calibration, read_calibration
 from shared.chain import Chain, is_local_network
 from shared.reference_model import ReferenceModel
 from shared.signing import Signer
+from validator.answer_checks import AnswerChecks
 from validator.audit import Auditor
 from validator.audit_config import AuditConfig
 from validator.blame import OwnFault
 from validator.clock import unix_ms
 from validator.miner_client import MinerClient, http_client
-from validator.prompt_rendering import PromptRenderer
 from validator.reference_worker import ReferenceWorker
 
 
@@ -28,15 +28,13 @@ async def reference_auditor(
     """
     file = find_calibration(config.model, config.calibration)
     calibration = read_calibration(file)
-    renderer = PromptRenderer.load(config.model)
+    checks = AnswerChecks.load(config.model)
     reference = ReferenceWorker(lambda: ReferenceModel.load(config.model, config.device))
     blame = OwnFault(chain, signer.ss58_address)
     try:
         async with http_client() as http:
             miners = MinerClient(signer, http, is_local_network(config.network))
-            auditor = Auditor(
-                miners, reference, renderer, calibration, model, unix_ms, blame.rule_out, config.points
-            )
+            auditor = Auditor(miners, reference, checks, calibration, model, unix_ms, blame.rule_out)
             await reference.load()
             yield auditor, file
     finally:

@@ -11,11 +11,19 @@ VerdictOutcome = Literal["pass", "fail", "inconclusive"]
 """pass: every check held. fail: a check failed, and the fault is the miner's.
 inconclusive: the audit could not be carried out for a reason that is not the miner's fault."""
 
-Check = Literal["all", "receipt", "prompt", "request", "answer", "opening", "sketch", "replay"]
+Check = Literal[
+    "all", "receipt", "prompt", "request", "answer", "opening", "sketch", "replay", "tokens", "text"
+]
 """The check that decided: "all" when every one held; "receipt" the signed statement against the record;
 "prompt" its tokens against the auditor's own rendering; "request" what the client asked for can't be
 rebuilt; "answer" reaching the miner and what it answered; "opening" points and Merkle paths; "sketch" the
-distances from the reference; "replay" the replayed vector."""
+distances from the reference; "replay" the replayed vector; "tokens" what was sampled, and where it
+stopped; "text" what the client was sent against the tokens."""
+
+Statistic = Literal["typical", "mean", "replay", "tokens"]
+"""What is measured of an audit: the geometric and the arithmetic mean of its points' distances, each ÷ the
+honest scale of its layer and position; the replayed vector's distance ÷ scale; and the likelihood ratio of
+the output tokens' margins."""
 
 MAX_REASON_CHARACTERS = 1000
 """Bound on a reason: it may quote what a miner said."""
@@ -32,26 +40,41 @@ class AuditedPoint(Message):
     distance: Distance
 
 
+class Evidence(Message):
+    """One statistic of an audit, and how often an honest miner's would be at least as large."""
+
+    statistic: Statistic
+    score: Annotated[float, Field(ge=0)]
+    p_value: Annotated[float, Field(gt=0, le=1)]
+
+
+class TokenCheck(Message):
+    """How many output tokens were held against the sampler, and how many it would have drawn too."""
+
+    checked: Annotated[int, Field(ge=0)]
+    exact: Annotated[int, Field(ge=0)]
+    unchecked: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)] = ""
+    """Why tokens were not checked, in words; empty when they were."""
+
+
 class Verdict(Message):
     """One audit of one record.
 
-    `score` is the mean over `points` of distance / honest scale of the layer (see
-    `shared.calibration.HonestNoise`), `limit` what it was held against; both are None when the audit
-    ended before the sketches were compared. `points` is empty then, too.
+    `evidence` and `points` are empty when the audit ended before anything was compared with the reference.
     """
 
-    version: Literal["verdict/1"] = "verdict/1"
+    version: Literal["verdict/2"] = "verdict/2"
     request_id: RequestId
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58
     outcome: VerdictOutcome
     check: Check
     reason: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
-    score: Annotated[float, Field(ge=0)] | None
-    limit: Annotated[float, Field(gt=0)] | None
+    evidence: tuple[Evidence, ...]
+    log_e: float
+    """Natural logarithm of the audit's e-value: what it adds to the sequential test. 0 when inconclusive."""
     points: tuple[AuditedPoint, ...]
-    replay_score: Annotated[float, Field(ge=0)] | None
-    """Distance / honest scale of the replayed vector, held against the calibration's `replay_limit`."""
+    tokens: TokenCheck | None
     challenge_block: Annotated[int, Field(ge=0)]
     challenge_block_hash: Annotated[str, Field(max_length=66)]
     challenge_seed: Hex32

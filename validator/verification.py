@@ -4,16 +4,18 @@ Pure functions: a check returns a `Finding` when it decides the audit and None (
 holds. Nothing that a miner sends makes anything here raise.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shared.calibration import Calibration, HonestNoise
+from shared.calibration import Calibration
 from shared.challenges import OpenAnswer, ReplayAnswer
 from shared.commitments import CommittedPoints, Opening, Point, leaf_bytes
 from shared.errors import MalformedMessage
+from shared.honest_noise import HonestNoise
 from shared.merkle import path_leads_to_root
 from shared.receipts import Receipt
 from shared.sketches import (
@@ -24,9 +26,10 @@ from shared.sketches import (
     sketch_from_bytes,
     standardise,
 )
+from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
 from validator.findings import Finding, failed
 from validator.receipt_verification import committed_points
-from validator.verdicts import AuditedPoint
+from validator.verdicts import AuditedPoint, Check, Evidence, Statistic
 
 
 def check_openings(
@@ -83,11 +86,29 @@ def _check_opening(
 
 
 @dataclass(frozen=True)
-class SketchScore:
-    """How far the opened sketches lie from the reference: the score, and each point's distance."""
+class SketchScores:
+    """How far the opened sketches lie from the reference.
 
-    score: float
+    Attributes:
+        typical: geometric mean of distance / honest scale: a slight error everywhere shows in it.
+        mean: arithmetic mean of the same: a large error at a few points shows in it.
+        points: each point's distance.
+    """
+
+    typical: float
+    mean: float
     points: tuple[AuditedPoint, ...]
+
+
+SMALLEST_RATIO = 1e-6
+"""Below this a ratio counts as it: sketches that agree to the bit must not outweigh those that don't."""
+
+
+def score_ratios(ratios: Sequence[float]) -> tuple[float, float]:
+    """(geometric mean, arithmetic mean) of distance / honest scale over an audit's points."""
+    floored = [max(ratio, SMALLEST_RATIO) for ratio in ratios]
+    typical = math.exp(sum(math.log(ratio) for ratio in floored) / len(floored))
+    return typical, sum(floored) / len(floored)
 
 
 def score_sketches(
@@ -95,8 +116,8 @@ def score_sketches(
     reference: Mapping[Point, Tensor],
     calibration: Calibration,
     noise: HonestNoise,
-) -> Finding | SketchScore:
-    """The mean over the openings of distance / honest scale of the layer.
+) -> Finding | SketchScores:
+    """Distances of the openings, and their means.
 
     Args:
         reference: the reference's hidden vector, float32 [hidden_size], of each opened point.
@@ -113,19 +134,8 @@ def score_sketches(
         points.append(
             AuditedPoint(choice=point.choice, position=point.position, layer=point.layer, distance=distance)
         )
-        ratios.append(distance / noise.layer_scale[point.layer - 1])
-    return SketchScore(sum(ratios) / len(ratios), tuple(points))
-
-
-def check_sketches(scored: SketchScore, noise: HonestNoise) -> Finding | None:
-    """Whether the score is one that honest miners have."""
-    if scored.score <= noise.audit_limit:
-        return None
-    return failed(
-        "sketch",
-        f"the hidden states are {scored.score:.3g} times as far from the reference model's as an honest "
-        f"miner's, more than {noise.audit_limit:.3g}; serve the exact weights, unquantised",
-    )
+        ratios.append(distance / noise.scale_at(point.layer, point.position))
+    return SketchScores(*score_ratios(ratios), tuple(points))
 
 
 def read_replay(asked: Point, answer: ReplayAnswer, hidden_size: int) -> Finding | Tensor:
@@ -143,21 +153,10 @@ def read_replay(asked: Point, answer: ReplayAnswer, hidden_size: int) -> Finding
 def replay_score(
     vector: Tensor, reference: Tensor, point: Point, calibration: Calibration, noise: HonestNoise
 ) -> float:
-    """Distance of the standardised vectors / honest scale of the layer."""
+    """Distance of the standardised vectors / honest scale of the place."""
     statistics = calibration.layer(point.layer)
     distance = cosine_distance(standardise(vector, *statistics), standardise(reference, *statistics))
-    return max(0.0, distance) / noise.layer_scale[point.layer - 1]
-
-
-def check_replay(score: float, point: Point, noise: HonestNoise) -> Finding | None:
-    """Whether the replayed vector is one that honest miners compute."""
-    if score <= noise.replay_limit:
-        return None
-    return failed(
-        "replay",
-        f"the replayed vector at {_words(point)} is {score:.3g} times as far from the reference model's as "
-        f"an honest miner's, more than {noise.replay_limit:.3g}",
-    )
+    return max(0.0, distance) / noise.scale_at(point.layer, point.position)
 
 
 def check_replay_against_opening(
@@ -167,11 +166,56 @@ def check_replay_against_opening(
     point = opening.point
     ours = sketch(vector, *calibration.layer(point.layer)).to(torch.float32)
     distance = max(0.0, cosine_distance(ours, sketch_from_bytes(opening.sketch)))
-    score = distance / noise.layer_scale[point.layer - 1]
-    if score <= noise.replay_limit:
+    evidence = weigh(noise, "replay", distance / noise.scale_at(point.layer, point.position))
+    if evidence.p_value >= FAIL_P_VALUE:
         return None
     return failed(
         "replay",
         f"the replayed vector at {_words(point)} is not the one that was committed while serving "
-        f"({score:.3g} times an honest distance apart, more than {noise.replay_limit:.3g})",
+        f"({evidence.score:.3g} times an honest distance apart, {rarity(evidence)}); "
+        "serve and answer challenges with one engine",
+        log_e_value([evidence]),
     )
+
+
+_ADVICE: Mapping[Statistic, tuple[Check, str, str]] = {
+    "typical": (
+        "sketch",
+        "the hidden states are {:.3g} times as far from the reference model's as an honest miner's",
+        "serve the exact weights, unquantised",
+    ),
+    "mean": (
+        "sketch",
+        "some hidden states are far from the reference model's, {:.3g} times an honest distance on average",
+        "compute every layer of every token with the exact weights",
+    ),
+    "replay": (
+        "replay",
+        "the replayed vector is {:.3g} times as far from the reference model's as an honest miner's",
+        "answer challenges with the engine that serves",
+    ),
+    "tokens": (
+        "tokens",
+        "the output is not what the request's sampling draws from this model (likelihood ratio {:.3g})",
+        "sample with the request's own seed and parameters",
+    ),
+}
+
+
+def rarity(evidence: Evidence) -> str:
+    """How rare a score is among honest miners, in words."""
+    return f"which fewer than one in {1 / evidence.p_value:.2g} honest audits reach"
+
+
+def check_evidence(evidence: Sequence[Evidence]) -> Finding | None:
+    """Whether every statistic is one that honest miners have.
+
+    Of several that aren't the first is named: hidden states that are wrong explain wrong replays and tokens.
+    """
+    strange = [one for one in evidence if one.p_value < FAIL_P_VALUE]
+    if not strange:
+        return None
+    first = strange[0]
+    check, words, cure = _ADVICE[first.statistic]
+    reason = f"{words.format(first.score)}, {rarity(first)}; {cure}"
+    return failed(check, reason, log_e_value(evidence))

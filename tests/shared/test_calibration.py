@@ -7,23 +7,16 @@ from shared.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CalibrationHeader,
-    HonestNoise,
     find_calibration,
     parse_calibration,
     read_calibration,
     write_calibration,
 )
 from shared.errors import ModelError
+from shared.honest_noise import HonestNoise
+from tests.shared.noise_examples import honest_noise
 
-NOISE = HonestNoise(
-    layer_scale=(0.1, 0.2),
-    audit_limit=3.0,
-    replay_limit=5.0,
-    fitted_requests=10,
-    held_out_requests=10,
-    held_out_false_alarms=0,
-    held_out_highest=1.5,
-)
+NOISE = honest_noise(2)
 
 
 def example(noise: HonestNoise | None = NOISE, num_layers: int = 2) -> Calibration:
@@ -82,6 +75,22 @@ def test_shapes_that_contradict_the_header_are_refused(tmp_path: Path) -> None:
     write_calibration(example(noise=None, num_layers=3), file)
     with pytest.raises(ModelError, match="shape"):
         read_calibration(file)
+
+
+def test_scales_of_another_number_of_layers_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.safetensors"
+    write_calibration(example(noise=honest_noise(3)), file)
+    with pytest.raises(ModelError, match="3 layers, not 2"):
+        read_calibration(file)
+
+
+def test_a_file_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.safetensors"
+    write_calibration(example(), file)
+    older = file.read_bytes().replace(b"calibration/2", b"calibration/1")
+    assert older != file.read_bytes()
+    with pytest.raises(ModelError, match="not a calibration file"):
+        parse_calibration(older)
 
 
 def test_statistics_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """A miner in this process: transformers in bfloat16 stands in for the engine, the rest is the protocol.
 
-The model is the tiny random Qwen2; `tiny_calibration` is measured on it by the calibration's own code.
+The model is the tiny random Qwen2. Tokens are drawn from it with the request's own noise,
+and never twice for the same request.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from bittensor.sp_core import Keypair
 from torch import Tensor
 
-from shared.calibration import Calibration, CalibrationHeader
+from shared.calibration import Calibration
 from shared.canonical import canonical_json, sha256_hex, token_ids_digest
 from shared.challenges import (
     OpenAnswer,
@@ -25,71 +26,49 @@ from shared.challenges import (
     ReplayRequest,
     sign_answer,
 )
-from shared.commitments import ChoiceShape, Commitment, Point
-from shared.model_identity import model_digest
+from shared.commitments import ChoiceShape, Commitment
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, RequestRecord
 from shared.reference_model import ReferenceModel
-from shared.sketches import cosine_distance, sketch, sketch_to_bytes, standardise
-from tests.models import TINY_MODEL, tiny_model
+from shared.sampling_noise import SAMPLER
+from shared.sketches import sketch, sketch_to_bytes
+from tests.models import TINY_MODEL
 from tests.shared.keys import MINER
-from validator.calibration_limits import NoiseSample, fit_noise
-from validator.calibration_noise import replay_points
-from validator.calibration_prompts import as_request, calibration_chats
-from validator.calibration_statistics import measure_statistics, tokenise_chats
-from validator.prompt_rendering import CHAT_PATH, PromptRenderer, load_tokenizer
-from validator.receipt_verification import committed_points
+from tests.validator.example_generation import HONEST, Generated, Writing, delivered_text, generate
+from tests.validator.example_model import bfloat16_engine, decoder, defaults, renderer
+from validator.prompt_rendering import CHAT_PATH
+from validator.sampling_rules import SamplingRule, sampling_rule
 
-OUTPUT_TOKENS = 40
-NOISE_REQUESTS = 32
 FINISHED_AT_MS = 1_700_000_001_000
 
 
-@lru_cache(maxsize=1)
-def reference() -> ReferenceModel:
-    # A model this small is slower on several threads, and far slower beside other processes.
-    torch.set_num_threads(1)
-    return ReferenceModel.load(str(tiny_model()))
+@lru_cache(maxsize=1024)
+def drawn(model: ReferenceModel, rule: SamplingRule, prompt: tuple[int, ...], choice: int) -> Generated:
+    """What a model draws; the same request is drawn once a test run."""
+    return generate(model, decoder(), rule, prompt, choice)
 
 
-@lru_cache(maxsize=1)
-def bfloat16_engine() -> ReferenceModel:
-    return ReferenceModel.load(str(tiny_model()), dtype=torch.bfloat16)
+@dataclass(frozen=True)
+class Written:
+    """One choice as its client sees it."""
 
-
-@lru_cache(maxsize=1)
-def renderer() -> PromptRenderer:
-    return PromptRenderer.load(str(tiny_model()))
-
-
-def chat_body(number: int = 0, **fields: Any) -> dict[str, Any]:
-    chats = calibration_chats()
-    return {
-        "model": TINY_MODEL,
-        "messages": as_request(chats[number % len(chats)]),
-        "request_id": f"request-{number:06d}",
-        "seed": number,
-        "return_token_ids": True,
-        **fields,
-    }
-
-
-def output_tokens(request_id: str, choice: int, count: int) -> list[int]:
-    """Tokens that nobody's model emitted, but everybody can compute."""
-    stream = hashlib.shake_256(f"{request_id}|{choice}".encode()).digest(count * 2)
-    return [300 + int.from_bytes(stream[i : i + 2], "big") % 40_000 for i in range(0, len(stream), 2)]
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    text: str
 
 
 class ExampleMiner:
-    """Answers requests and challenges; `engine` computes the hidden states."""
+    """Answers requests and challenges; `engine` computes the hidden states, `writing` makes the answers."""
 
     def __init__(
         self,
         calibration: Calibration,
         engine: ReferenceModel | None = None,
         signer: Keypair = MINER,
+        writing: Writing = HONEST,
     ) -> None:
         self.calibration, self.engine, self.signer = calibration, engine or bfloat16_engine(), signer
+        self.writing = writing
         self.commitments: dict[str, Commitment] = {}
 
     def hidden(self, token_ids: Sequence[int], points: Mapping[int, Sequence[int]]) -> dict[int, Tensor]:
@@ -99,7 +78,6 @@ class ExampleMiner:
         self,
         body: Mapping[str, Any],
         path: str = CHAT_PATH,
-        count: int = OUTPUT_TOKENS,
         cached_tokens: int = 0,
         **receipt_fields: Any,
     ) -> RequestRecord:
@@ -107,11 +85,23 @@ class ExampleMiner:
         text = json.dumps(body)
         request_id = body["request_id"]
         prompts = renderer().prompts(path, text)
-        outputs = [output_tokens(request_id, index, count) for index in range(len(prompts))]
+        rule = self.writing.rule(self.asked(path, text))
+        choices = [self._write(rule, prompt, index) for index, prompt in enumerate(prompts)]
+        outputs = [choice.token_ids for choice in choices]
         commitment = self._commit(request_id, prompts, outputs, cached_tokens)
         self.commitments[request_id] = commitment
-        receipt = self._receipt(commitment, text, receipt_fields)
-        return record_of(receipt, self.signer, path, text, prompts, outputs)
+        receipt = self._receipt(commitment, text, {"seed": body.get("seed"), **receipt_fields})
+        return record_of(receipt, self.signer, path, text, prompts, choices)
+
+    def asked(self, path: str, text: str) -> SamplingRule:
+        """The sampling that a request asks for."""
+        return sampling_rule(path, text, defaults())
+
+    def _write(self, rule: SamplingRule, prompt: Sequence[int], choice: int) -> Written:
+        found = drawn(self.writing.writer or self.engine, rule, tuple(prompt), choice)
+        emitted = self.writing.edit(found)
+        text = self.writing.retell(delivered_text(decoder(), rule, prompt, emitted))
+        return Written(emitted.token_ids, emitted.finish_reason, text)
 
     def _commit(
         self,
@@ -144,8 +134,7 @@ class ExampleMiner:
             "hotkey": self.signer.ss58_address,
             "model": TINY_MODEL,
             "request_digest": sha256_hex(text.encode()),
-            "sampler": "vllm-native/1",
-            "seed": None,
+            "sampler": SAMPLER,
             "calibration_digest": self.calibration.digest,
             "num_layers": commitment.num_layers,
             "choices": tuple(_choice_receipt(commitment, shape) for shape in commitment.choices),
@@ -195,10 +184,8 @@ class ExampleMiner:
 class DistortedMiner(ExampleMiner):
     """Computes with the true model and spoils what comes out: `distort` takes hidden states and layer."""
 
-    def __init__(
-        self, distort: Callable[[Tensor, int], Tensor], calibration: Calibration | None = None
-    ) -> None:
-        super().__init__(calibration or tiny_calibration())
+    def __init__(self, distort: Callable[[Tensor, int], Tensor], calibration: Calibration) -> None:
+        super().__init__(calibration)
         self._distort = distort
 
     def hidden(self, token_ids: Sequence[int], points: Mapping[int, Sequence[int]]) -> dict[int, Tensor]:
@@ -224,16 +211,18 @@ def record_of(
     path: str,
     text: str,
     prompts: Sequence[Sequence[int]],
-    outputs: Sequence[Sequence[int]],
+    written: Sequence[Written],
 ) -> RequestRecord:
     choices = tuple(
         ChoiceRecord(
             index=index,
             prompt_token_ids=tuple(prompt),
-            output_token_ids=tuple(outputs[index]),
-            finish_reason="length",
+            output_token_ids=one.token_ids,
+            finish_reason=one.finish_reason,
+            text_sha256=sha256_hex(one.text.encode()),
+            text_bytes=len(one.text.encode()),
         )
-        for index, prompt in enumerate(prompts)
+        for index, (prompt, one) in enumerate(zip(prompts, written, strict=True))
     )
     return RequestRecord(
         request_id=receipt.request_id,
@@ -252,7 +241,7 @@ def record_of(
         ttft_ms=100.0,
         duration_ms=1000.0,
         prompt_tokens=sum(len(prompt) for prompt in prompts),
-        output_tokens=sum(len(output) for output in outputs),
+        output_tokens=sum(len(one.token_ids) for one in written),
         choices=choices,
         receipt=receipt.model_dump(mode="json"),
     )
@@ -264,59 +253,3 @@ def receipt_of(record: RequestRecord) -> Receipt:
 
 def tokens_of(record: RequestRecord) -> dict[int, list[int]]:
     return {c.index: [*c.prompt_token_ids, *c.output_token_ids] for c in record.choices}
-
-
-def reference_at(record: RequestRecord, points: Sequence[Point]) -> dict[Point, Tensor]:
-    """The reference's hidden vectors, one pass each."""
-    token_ids = tokens_of(record)
-    return {point: _hidden_at(reference(), token_ids[point.choice], point) for point in points}
-
-
-def _hidden_at(model: ReferenceModel, token_ids: Sequence[int], point: Point) -> Tensor:
-    return model.hidden_states(token_ids, {point.layer: [point.position]})[point.layer][0]
-
-
-@lru_cache(maxsize=1)
-def bare_calibration() -> Calibration:
-    """Statistics of the tiny model, no noise."""
-    sequences = tokenise_chats(load_tokenizer(str(tiny_model())), calibration_chats()[:16])
-    found = measure_statistics(reference(), sequences, lambda words: None)
-    header = CalibrationHeader(
-        model=TINY_MODEL,
-        model_digest=model_digest(tiny_model()),
-        num_layers=reference().num_layers,
-        hidden_size=reference().hidden_size,
-        reference=ReferenceModel.describe("cpu", torch.float32),
-        statistics_tokens=found.tokens,
-    )
-    return Calibration(header, found.mean, found.deviation)
-
-
-def noise_sample(miner: ExampleMiner, record: RequestRecord) -> NoiseSample:
-    """Distances of everything that one answer of one choice committed to, in one pass of each model."""
-    receipt, token_ids = receipt_of(record), tokens_of(record)[0]
-    points, replayed = committed_points(receipt).points, replay_points(receipt)
-    positions = sorted({point.position for point in [*points, *replayed]})
-    everywhere = dict.fromkeys(range(1, receipt.num_layers + 1), positions)
-    ours, theirs = reference().hidden_states(token_ids, everywhere), miner.hidden(token_ids, everywhere)
-
-    def distance(point: Point, view: Callable[..., Tensor]) -> float:
-        row, statistics = positions.index(point.position), miner.calibration.layer(point.layer)
-        pair = [view(states[point.layer][row], *statistics) for states in (theirs, ours)]
-        return max(0.0, cosine_distance(*pair))
-
-    return NoiseSample(
-        receipt,
-        {point: distance(point, sketch) for point in points},
-        {point: distance(point, standardise) for point in replayed},
-    )
-
-
-@lru_cache(maxsize=1)
-def tiny_calibration() -> Calibration:
-    """Statistics and honest noise of the tiny model."""
-    bare = bare_calibration()
-    miner = ExampleMiner(bare)
-    records = [miner.answer(chat_body(number), count=16) for number in range(NOISE_REQUESTS)]
-    noise = fit_noise([noise_sample(miner, record) for record in records], bare.header.num_layers)
-    return Calibration(bare.header.model_copy(update={"noise": noise}), bare.mean, bare.deviation)

@@ -1,7 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from localnet.cheats import write_int4_model
 from shared.canonical import canonical_json, sha256_hex
-from shared.chain import Block
 from shared.challenges import (
     OpenAnswer,
     OpenRequest,
@@ -23,84 +21,39 @@ from shared.challenges import (
 )
 from shared.commitments import Commitment
 from shared.errors import ChainUnavailable, ModelError
-from shared.records import RequestRecord
 from shared.reference_model import ReferenceModel
 from tests.models import TINY_MODEL
 from tests.shared.keys import MINER, OTHER_MINER, VALIDATOR
-from tests.validator.example_miner import (
-    FINISHED_AT_MS,
-    DistortedMiner,
-    ExampleMiner,
-    bare_calibration,
-    chat_body,
-    reference,
-    renderer,
-    tiny_calibration,
+from tests.validator.example_audit import (
+    AUDITED_AT_MS,
+    BLOCK,
+    answering,
+    assert_fails,
+    assert_passes,
+    auditor,
+    no_doubt,
+    statistic,
+    verdict_on,
 )
+from tests.validator.example_calibration import bare_calibration, tiny_calibration, tiny_noise
+from tests.validator.example_miner import DistortedMiner, ExampleMiner
+from tests.validator.example_model import answer_checks, chat_body, reference
 from tests.validator.scripted_http import SeenRequest, response, scripted_server
 from validator.audit import Auditor
 from validator.challenge_selection import record_seed
+from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E, UNANSWERED_LOG_E, log_e_value
 from validator.miner_client import MinerClient, http_client
 from validator.reference_worker import ReferenceWorker
-from validator.verdicts import Verdict
 
-BLOCK = Block(77, "0x" + "5a" * 32, FINISHED_AT_MS + 6_000)
-AUDITED_AT_MS = FINISHED_AT_MS + 9_000
 CLOSED_PORT = "127.0.0.1:1"
-
-Answering = Callable[[OpenRequest | ReplayRequest], OpenAnswer | ReplayAnswer | bytes]
-
-
-async def no_doubt() -> None:
-    """The auditor's own side is in order."""
-
-
-async def no_pause(_: float) -> None:
-    """Retries follow at once."""
-
-
-@asynccontextmanager
-async def auditor(confirm_blame: Callable[[], Any] = no_doubt, points: int = 8) -> AsyncIterator[Auditor]:
-    worker = ReferenceWorker(reference)
-    async with http_client() as http:
-        client = MinerClient(VALIDATOR, http, allow_local=True, sleep=no_pause)
-        yield Auditor(
-            client,
-            worker,
-            renderer(),
-            tiny_calibration(),
-            TINY_MODEL,
-            lambda: AUDITED_AT_MS,
-            confirm_blame,
-            points,
-        )
-    worker.close()
-
-
-def answering(miner: ExampleMiner) -> Answering:
-    def answer(challenge: OpenRequest | ReplayRequest) -> OpenAnswer | ReplayAnswer:
-        return miner.open(challenge) if isinstance(challenge, OpenRequest) else miner.replay(challenge)
-
-    return answer
-
-
-async def verdict_on(record: RequestRecord, answer: Answering, **options: Any) -> Verdict:
-    """The verdict of an audit over real HTTP."""
-
-    async def script(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
-        given = answer(parse_challenge(request.body))
-        writer.write(given if isinstance(given, bytes) else response(200, canonical_json(given)))
-
-    async with scripted_server(script) as server, auditor(**options) as audits:
-        return await audits.audit(record, server.axon, BLOCK)
 
 
 def miner(**options: Any) -> ExampleMiner:
     return ExampleMiner(tiny_calibration(), **options)
 
 
-def assert_fails(verdict: Verdict, check: str) -> None:
-    assert (verdict.outcome, verdict.check) == ("fail", check), verdict.reason
+def distorted(kind: str) -> DistortedMiner:
+    return DistortedMiner(DISTORTIONS[kind], tiny_calibration())
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -108,35 +61,35 @@ async def test_an_honest_miner_passes(number: int) -> None:
     honest = miner()
     record = honest.answer(chat_body(number, n=1 + number % 2), cached_tokens=16 * (number % 2))
     verdict = await verdict_on(record, answering(honest))
-    assert (verdict.outcome, verdict.check) == ("pass", "all"), verdict.reason
-    assert verdict.score is not None
-    assert verdict.limit is not None
-    assert verdict.score < verdict.limit
-    assert len(verdict.points) == 8
-    assert verdict.replay_score is not None
+    assert_passes(verdict)
+    assert [one.statistic for one in verdict.evidence] == ["typical", "mean", "replay", "tokens"]
+    assert min(one.p_value for one in verdict.evidence) >= FAIL_P_VALUE
+    assert verdict.log_e == pytest.approx(log_e_value(verdict.evidence))
+    committed = len(honest.commitments[record.request_id].points())
+    assert 0 < len(verdict.points) <= min(tiny_noise().points, committed)
+    assert verdict.tokens is not None
+    assert verdict.tokens.checked == record.output_tokens
+    assert verdict.tokens.unchecked == ""
 
 
 async def test_a_verdict_names_everything_that_it_was_drawn_from() -> None:
     honest = miner()
     record = honest.answer(chat_body(1))
-    verdict = await verdict_on(record, answering(honest), points=5)
+    verdict = await verdict_on(record, answering(honest))
     assert verdict.request_id == record.request_id
     assert (verdict.miner_uid, verdict.miner_hotkey) == (record.miner_uid, record.miner_hotkey)
     assert (verdict.challenge_block, verdict.challenge_block_hash) == (BLOCK.number, BLOCK.hash)
     assert verdict.challenge_seed == record_seed(record, BLOCK)
     assert verdict.audited_at_ms == AUDITED_AT_MS
-    assert len(verdict.points) == 5
+    assert verdict.version == "verdict/2"
+    assert len({(point.choice, point.position, point.layer) for point in verdict.points}) == 32
 
 
-async def test_one_token_of_output_and_a_plain_completion_can_be_audited() -> None:
+async def test_honest_audits_speak_for_the_miner_on_the_whole() -> None:
     honest = miner()
-    for body, path in (
-        (chat_body(1), "/v1/chat/completions"),
-        ({"request_id": "request-plain", "prompt": "Once upon"}, "/v1/completions"),
-    ):
-        record = honest.answer(body, path=path, count=1)
-        verdict = await verdict_on(record, answering(honest))
-        assert verdict.outcome == "pass", verdict.reason
+    records = [honest.answer(chat_body(number)) for number in range(8)]
+    verdicts = [await verdict_on(record, answering(honest)) for record in records]
+    assert sum(verdict.log_e for verdict in verdicts) < 0
 
 
 DISTORTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -153,7 +106,7 @@ DISTORTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
 async def test_hidden_states_fail_that_are(kind: str) -> None:
-    cheat = DistortedMiner(DISTORTIONS[kind])
+    cheat = distorted(kind)
     verdict = await verdict_on(cheat.answer(chat_body(2)), answering(cheat))
     assert verdict.outcome == "fail", verdict.reason
     assert verdict.check in ("sketch", "replay", "opening")
@@ -164,9 +117,9 @@ async def test_weights_rounded_to_four_bits_fail(tmp_path: Path, tiny_model_fold
     cheat = miner(engine=ReferenceModel.load(str(folder), dtype=torch.bfloat16))
     verdict = await verdict_on(cheat.answer(chat_body(2)), answering(cheat))
     assert_fails(verdict, "sketch")
-    assert verdict.score is not None
-    assert verdict.limit is not None
-    assert verdict.score > 10 * verdict.limit
+    assert statistic(verdict, "typical").score > 10 * tiny_noise().typical.score_at(FAIL_P_VALUE)
+    assert verdict.log_e == pytest.approx(log_e_value(verdict.evidence))
+    assert verdict.log_e > PROVEN_LOG_E / 2
 
 
 async def test_the_true_model_that_is_loaded_only_when_challenged_comes_too_late(
@@ -183,7 +136,7 @@ async def test_the_true_model_that_is_loaded_only_when_challenged_comes_too_late
 
 
 async def test_true_sketches_do_not_excuse_a_false_replay() -> None:
-    honest, cheat = miner(), DistortedMiner(lambda states, layer: states.flip(-1))
+    honest, cheat = miner(), distorted("shuffled")
     record = honest.answer(chat_body(2))
 
     def answer(challenge: OpenRequest | ReplayRequest) -> OpenAnswer | ReplayAnswer:
@@ -191,8 +144,7 @@ async def test_true_sketches_do_not_excuse_a_false_replay() -> None:
 
     verdict = await verdict_on(record, answer)
     assert_fails(verdict, "replay")
-    assert verdict.score is not None
-    assert verdict.replay_score is not None
+    assert statistic(verdict, "typical").p_value >= FAIL_P_VALUE > statistic(verdict, "replay").p_value
 
 
 async def test_an_unopened_point_fails() -> None:
@@ -239,8 +191,8 @@ async def test_a_record_without_a_valid_receipt_fails_without_a_challenge() -> N
     async with auditor() as audits:
         verdict = await audits.audit(record, CLOSED_PORT, BLOCK)
     assert_fails(verdict, "receipt")
-    assert verdict.points == ()
-    assert verdict.score is None
+    assert (verdict.points, verdict.evidence, verdict.tokens) == ((), (), None)
+    assert verdict.log_e == PROVEN_LOG_E
 
 
 async def test_an_answer_to_another_prompt_fails_without_a_challenge() -> None:
@@ -260,24 +212,29 @@ async def test_a_request_that_can_not_be_rendered_again_is_inconclusive() -> Non
     stated = honest.answer(chat_body(2), request_digest=sha256_hex(body.encode()))
     async with auditor() as audits:
         verdict = await audits.audit(stated.model_copy(update={"request_body": body}), CLOSED_PORT, BLOCK)
-    assert (verdict.outcome, verdict.check) == ("inconclusive", "request")
+    assert (verdict.outcome, verdict.check, verdict.log_e) == ("inconclusive", "request", 0.0)
     assert "suffix" in verdict.reason
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "words", "log_e"),
     [
-        (response(404, b'{"error":{"message":"unknown request"}}'), "HTTP 404: unknown request"),
-        (response(503, b""), "after retries"),
-        (response(200, b"{}"), "not valid"),
-        (b"", "after retries"),
+        (
+            response(404, b'{"error":{"message":"unknown request"}}'),
+            "HTTP 404: unknown request",
+            PROVEN_LOG_E,
+        ),
+        (response(503, b""), "after retries", UNANSWERED_LOG_E),
+        (response(200, b"{}"), "not valid", PROVEN_LOG_E),
+        (b"", "after retries", UNANSWERED_LOG_E),
     ],
 )
-async def test_not_answering_fails_whatever_the_way(answer: bytes, words: str) -> None:
+async def test_not_answering_fails_whatever_the_way(answer: bytes, words: str, log_e: float) -> None:
     record = miner().answer(chat_body(2))
     verdict = await verdict_on(record, lambda challenge: answer)
     assert_fails(verdict, "answer")
     assert words in verdict.reason
+    assert verdict.log_e == log_e
 
 
 async def test_a_miner_without_an_address_fails() -> None:
@@ -300,17 +257,10 @@ async def test_a_reference_that_can_not_be_loaded_is_not_the_miners_fault() -> N
     def missing() -> ReferenceModel:
         raise ModelError("no such model")
 
-    honest = miner()
-    record = honest.answer(chat_body(2))
-    worker = ReferenceWorker(missing)
-    async with http_client() as http:
-        client = MinerClient(VALIDATOR, http, allow_local=True, sleep=no_pause)
-        audits = Auditor(
-            client, worker, renderer(), tiny_calibration(), TINY_MODEL, lambda: AUDITED_AT_MS, no_doubt
-        )
+    record = miner().answer(chat_body(2))
+    async with auditor(load=missing) as audits:
         with pytest.raises(ModelError, match="no such model"):
             await audits.audit(record, CLOSED_PORT, BLOCK)
-    worker.close()
 
 
 async def test_a_calibration_without_noise_can_not_judge() -> None:
@@ -318,14 +268,14 @@ async def test_a_calibration_without_noise_can_not_judge() -> None:
     async with http_client() as http:
         client = MinerClient(VALIDATOR, http, allow_local=True)
         with pytest.raises(ModelError, match="--stage noise"):
-            Auditor(client, worker, renderer(), bare_calibration(), TINY_MODEL, lambda: 0, no_doubt)
+            Auditor(client, worker, answer_checks(), bare_calibration(), TINY_MODEL, lambda: 0, no_doubt)
     worker.close()
 
 
 async def test_audits_at_once_do_not_disturb_each_other() -> None:
     honest = miner()
     records = [honest.answer(chat_body(number)) for number in range(6)]
-    cheat = DistortedMiner(DISTORTIONS["random"])
+    cheat = distorted("random")
     cheated = [cheat.answer(chat_body(number)) for number in range(10, 14)]
 
     async def script(request: SeenRequest, writer: asyncio.StreamWriter) -> None:

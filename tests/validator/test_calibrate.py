@@ -18,12 +18,15 @@ from shared.errors import ConfigError, ModelError
 from shared.records import RequestRecord
 from tests.models import TINY_MODEL
 from tests.shared.keys import MINER
-from tests.validator.example_miner import ExampleMiner, bare_calibration
+from tests.validator.example_calibration import bare_calibration
+from tests.validator.example_miner import ExampleMiner
 from tests.validator.scripted_http import SeenRequest, response, scripted_server
 from tests.validator.test_calibration_noise import served
+from validator import calibration_requests
 from validator.calibrate import TERMINATED
 from validator.calibration_config import CalibrateConfig, check_config
 from validator.calibration_run import VERSION_PATH, calibrate, measure_noise
+from validator.evidence import FAIL_P_VALUE
 
 HEAVY = ("torch", "transformers", "bittensor", "vllm", "numpy")
 
@@ -51,6 +54,7 @@ def test_help_names_every_flag_and_loads_nothing_heavy() -> None:
         (["--stage", "both"], "it must be one of all, statistics, noise"),
         (["--requests", "3"], "at least 32"),
         (["--miner", "127.0.0.1:1"], "--miner-hotkey"),
+        (["--dtype", "int8"], "float32, bfloat16, float16"),
     ],
 )
 def test_a_mistake_in_the_flags_is_one_sentence_and_status_2(flags: list[str], words: str) -> None:
@@ -99,8 +103,12 @@ async def miner_server(miner: ExampleMiner) -> AsyncIterator[str]:
 
 
 async def test_the_noise_stage_completes_the_file_and_keeps_its_digest(
-    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(calibration_requests, "OUTPUT_TOKENS", (1, 4, 12))
     file = tmp_path / CALIBRATION_FILE
     write_calibration(bare_calibration(), file)
     create_party("validator", tmp_path)
@@ -117,14 +125,16 @@ async def test_the_noise_stage_completes_the_file_and_keeps_its_digest(
         await measure_noise(config, file)
     calibration = read_calibration(file)
     assert calibration.digest == bare_calibration().digest
-    assert calibration.header.engine == "vLLM 0.0"
     noise = calibration.header.noise
     assert noise is not None
-    assert noise.fitted_requests + noise.held_out_requests == 32
-    assert noise.held_out_false_alarms == 0
+    [report] = noise.conditions
+    assert (report.condition, report.engine) == ("given", "vLLM 0.0")
+    assert noise.fitted_requests + report.held_out_requests == 32
+    assert report.false_alarms == 0
     told = capsys.readouterr().out
-    assert f"audit limit {noise.audit_limit:.3f}" in told
-    assert "noise: 32 of 32 requests" in told
+    assert f"audits fail above {noise.typical.score_at(FAIL_P_VALUE):.3g}" in told
+    assert "given: noise: 32 of 32 requests" in told
+    assert "0 false alarms" in told
 
 
 async def test_a_failed_noise_stage_leaves_the_file_as_it_was(
@@ -181,9 +191,13 @@ def test_what_was_started_ends_when_the_calibration_is_asked_to_end(
 @pytest.mark.vllm
 def test_without_a_miner_everything_is_started(tiny_model_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / CALIBRATION_FILE
-    done = run("--model", str(tiny_model_folder), "--out", str(file), "--requests", "32")
-    assert done.returncode == 0, done.stderr + (tmp_path / "calibrate-miner.log").read_text()[-3000:]
-    calibration = read_calibration(file)
-    assert calibration.header.engine is not None
-    assert calibration.header.engine.startswith("vLLM ")
-    assert calibration.header.noise is not None
+    done = run(
+        *("--model", str(tiny_model_folder), "--out", str(file)),
+        *("--requests", "32", "--conditions", "eager"),
+    )
+    assert done.returncode == 0, done.stderr + (tmp_path / "calibrate-eager.log").read_text()[-3000:]
+    noise = read_calibration(file).header.noise
+    assert noise is not None
+    [report] = noise.conditions
+    assert report.engine.startswith("vLLM ")
+    assert report.condition == "eager"

@@ -1,7 +1,9 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 import torch
@@ -10,30 +12,33 @@ from torch import Tensor
 from shared.canonical import canonical_json, sha256_hex
 from shared.challenges import CHALLENGE_PATH, OpenRequest, parse_challenge
 from shared.errors import ModelError
-from shared.records import RequestRecord
+from shared.records import ChoiceRecord, RequestRecord
 from tests.models import TINY_MODEL
 from tests.shared.keys import MINER, VALIDATOR
-from tests.validator.example_miner import (
-    DistortedMiner,
-    ExampleMiner,
-    bare_calibration,
-    chat_body,
-    noise_sample,
-    receipt_of,
-    reference,
-    renderer,
-)
+from tests.validator.example_calibration import bare_calibration, noise_sample
+from tests.validator.example_generation import Generated, Writing
+from tests.validator.example_miner import DistortedMiner, ExampleMiner, receipt_of
+from tests.validator.example_model import answer_checks, chat_body, decoder, reference
 from tests.validator.scripted_http import SeenRequest, response, scripted_server
-from validator.calibration_limits import NoiseSample, fit_noise
+from validator import calibration_requests
+from validator.calibration_limits import ConditionSamples, NoiseSample, fit_noise
 from validator.calibration_noise import HonestMiner, NoiseMeasurement, replay_points
 from validator.calibration_prompts import calibration_chats
 from validator.calibration_requests import noise_requests
 from validator.calibration_traffic import MinerTraffic
+from validator.detokenization import TextRule
+from validator.evidence import FAIL_P_VALUE
 from validator.miner_client import MinerClient, http_client
+from validator.prompt_rendering import CHAT_PATH
 from validator.receipt_verification import committed_points
 from validator.reference_worker import ReferenceWorker
 
 REQUESTS = 20
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_requests, "OUTPUT_TOKENS", (1, 4, 12))
 
 
 def served(miner: ExampleMiner, seen: SeenRequest, records: list[RequestRecord]) -> bytes:
@@ -44,20 +49,26 @@ def served(miner: ExampleMiner, seen: SeenRequest, records: list[RequestRecord])
             return canonical_json(miner.open(challenge))
         return canonical_json(miner.replay(challenge))
     body = json.loads(seen.body)
-    record = miner.answer(
-        body, path=seen.target, count=min(body["max_tokens"], 20), request_digest=sha256_hex(seen.body)
-    )
+    record = miner.answer(body, path=seen.target, request_digest=sha256_hex(seen.body))
     records.append(record)
-    choices = [
-        {
-            "index": choice.index,
-            "prompt_token_ids": choice.prompt_token_ids,
-            "token_ids": choice.output_token_ids,
-        }
-        for choice in record.choices
-    ]
+    choices = [_sent(choice, seen.target == CHAT_PATH, body["stream"]) for choice in record.choices]
     answer = json.dumps({"choices": choices, "receipt": record.receipt})
     return (f"data: {answer}\n\ndata: [DONE]\n\n" if body["stream"] else answer).encode()
+
+
+def _sent(choice: ChoiceRecord, chat: bool, streamed: bool) -> dict[str, Any]:
+    """One choice as a miner sends it, in one piece."""
+    [text] = decoder().sent_texts(
+        choice.prompt_token_ids, choice.output_token_ids, TextRule(), choice.finish_reason
+    )
+    shown = {"delta" if streamed else "message": {"content": text}} if chat else {"text": text}
+    return {
+        "index": choice.index,
+        "prompt_token_ids": choice.prompt_token_ids,
+        "token_ids": choice.output_token_ids,
+        "finish_reason": choice.finish_reason,
+        **shown,
+    }
 
 
 async def measured(miner: ExampleMiner, requests: int = REQUESTS) -> tuple[list[NoiseSample], list[str]]:
@@ -78,7 +89,7 @@ async def measured(miner: ExampleMiner, requests: int = REQUESTS) -> tuple[list[
             MinerTraffic(http, VALIDATOR, f"http://{server.axon}", MINER.ss58_address, lambda: 1000),
             MinerClient(VALIDATOR, http, allow_local=True),
         )
-        measurement = NoiseMeasurement(honest, worker, renderer(), bare_calibration(), told.append)
+        measurement = NoiseMeasurement(honest, worker, answer_checks(), bare_calibration(), told.append)
         samples = await measurement.samples(wanted)
     worker.close()
     return samples, told
@@ -90,20 +101,24 @@ async def test_everything_that_was_committed_to_is_measured() -> None:
     for sample in samples:
         assert set(sample.opened) == set(committed_points(sample.receipt).points)
         assert set(sample.replayed) == set(replay_points(sample.receipt))
+        assert len(sample.margins) == sum(choice.output_tokens for choice in sample.receipt.choices)
     assert told[-1] == f"noise: {REQUESTS} of {REQUESTS} requests"
 
 
 async def test_honest_samples_give_limits_that_they_keep() -> None:
     samples, _ = await measured(ExampleMiner(bare_calibration()))
-    noise = fit_noise(samples, bare_calibration().header.num_layers)
-    assert noise.held_out_false_alarms == 0
-    assert 0 < noise.held_out_highest < noise.audit_limit < 20
-    assert max(noise.layer_scale) < 1e-2
+    condition = ConditionSamples("eager", "transformers", samples)
+    noise = fit_noise([condition], bare_calibration().header.num_layers)
+    [report] = noise.conditions
+    assert report.false_alarms == 0
+    assert report.exact_tokens > 0.9
+    assert max(max(row) for row in noise.scale) < 1e-2
+    assert 1 < noise.typical.score_at(FAIL_P_VALUE) < 20
 
 
 async def test_distances_are_those_of_the_models() -> None:
     miner = ExampleMiner(bare_calibration())
-    expected = noise_sample(miner, miner.answer(chat_body(0, request_id="request-0000"), count=8))
+    expected = noise_sample(miner, miner.answer(chat_body(0, request_id="request-0000", max_tokens=8)))
     [first] = (await measured(miner, requests=1))[0]
     mean = sum(first.opened.values()) / len(first.opened)
     assert mean == pytest.approx(sum(expected.opened.values()) / len(expected.opened), rel=1.0)
@@ -126,6 +141,15 @@ async def test_a_miner_that_fails_a_check_can_not_be_calibrated_with() -> None:
 
     with pytest.raises(ModelError, match="number of layers"):
         await measured(Falsifying(bare_calibration()), requests=1)
+
+
+async def test_a_miner_that_cuts_its_answers_short_can_not_be_calibrated_with() -> None:
+    def cut(generated: Generated) -> Generated:
+        return replace(generated, token_ids=generated.token_ids[:1])
+
+    miner = ExampleMiner(bare_calibration(), writing=Writing(edit=cut))
+    with pytest.raises(ModelError, match="before max_tokens 4"):
+        await measured(miner, requests=2)
 
 
 async def test_replay_points_spread_over_positions_and_reach_the_last_layer() -> None:

@@ -3,7 +3,8 @@ import torch
 
 from shared.errors import ModelError
 from tests.models import tiny_model
-from tests.validator.example_miner import bare_calibration, reference
+from tests.validator.example_calibration import bare_calibration
+from tests.validator.example_model import reference
 from validator.calibration_prompts import as_request, calibration_chats
 from validator.calibration_statistics import Moments, measure_statistics, tokenise_chats
 from validator.prompt_rendering import load_tokenizer

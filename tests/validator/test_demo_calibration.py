@@ -1,36 +1,58 @@
-"""What the calibration file that ships for the demo model tells apart."""
+"""What the calibration file that ships for the demo model tells apart.
 
-from collections.abc import Callable
+Weights are changed in memory and computed by transformers in bfloat16, as the cheats' engines would.
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
-from localnet.cheats import write_int4_model
+from localnet.cheats.noise import with_noise
+from localnet.cheats.rewriting import is_layer_matrix
+from localnet.cheats.rounding import round_to_int4, round_to_int8
 from localnet.config import PROJECT_ROOT
 from localnet.demo_model import DEMO_MODEL
-from shared.calibration import Calibration, HonestNoise, read_calibration
+from shared.calibration import Calibration, read_calibration
+from shared.honest_noise import HonestNoise
 from shared.model_identity import model_digest
 from shared.reference_model import ReferenceModel
 from shared.sketches import cosine_distance, sketch
 from validator.calibration_prompts import calibration_chats
 from validator.calibration_statistics import tokenise_chats
-from validator.challenge_selection import MIN_POINTS
+from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
 from validator.prompt_rendering import load_tokenizer
+from validator.verdicts import Evidence
+from validator.verification import score_ratios
 
 SHIPPED = PROJECT_ROOT / "localnet" / "calibration" / f"{DEMO_MODEL}.calibration"
-CHATS = 6
-LAYERS = (4, 18, 24, 30)
+CHATS = 8
+LAYERS = (4, 10, 16, 18, 22, 24, 28, 30)
+POSITIONS_EACH = 4
+"""Eight layers at four positions each: as many points as an audit opens."""
+
+States = list[dict[int, Tensor]]
+
+needs_noise = pytest.mark.skipif(
+    read_calibration(SHIPPED).header.noise is None,
+    reason="the shipped file holds no honest noise yet; add it with validator.calibrate --stage noise",
+)
 
 
 @lru_cache(maxsize=1)
-def calibration() -> tuple[Calibration, HonestNoise]:
-    found = read_calibration(SHIPPED)
-    assert found.header.noise is not None
-    return found, found.header.noise
+def calibration() -> Calibration:
+    return read_calibration(SHIPPED)
+
+
+def noise() -> HonestNoise:
+    found = calibration().header.noise
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,81 +62,99 @@ def texts(demo_model_folder: Path) -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def truth(demo_model_folder: Path, texts: list[list[int]]) -> list[dict[int, Tensor]]:
+def truth(demo_model_folder: Path, texts: list[list[int]]) -> States:
     return states_of(ReferenceModel.load(str(demo_model_folder)), texts)
 
 
-def states_of(model: ReferenceModel, texts: list[list[int]]) -> list[dict[int, Tensor]]:
-    """Hidden states in the layers of LAYERS, at MIN_POINTS positions of each text."""
+def positions_of(ids: Sequence[int]) -> list[int]:
+    return [len(ids) * (number + 1) // (POSITIONS_EACH + 2) for number in range(POSITIONS_EACH)]
+
+
+def states_of(model: ReferenceModel, texts: list[list[int]]) -> States:
+    """Hidden states in LAYERS at some positions of each text."""
+    return [model.hidden_states(ids, dict.fromkeys(LAYERS, positions_of(ids))) for ids in texts]
+
+
+def engine(folder: Path, change: Callable[[str, Tensor], Tensor] | None = None) -> ReferenceModel:
+    """The demo model in bfloat16, the matrices of its layers changed."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    if change is not None:
+        for name, weight in model.named_parameters():
+            if is_layer_matrix(name, weight):
+                weight.data = change(name, weight.data)
+    return ReferenceModel(model.eval(), torch.device("cpu"))
+
+
+def audits(states: States, truth: States, texts: list[list[int]]) -> list[list[Evidence]]:
+    """What an audit of each text weighs its hidden states as."""
     found = []
-    for ids in texts:
-        positions = [len(ids) * (number + 1) // (MIN_POINTS + 2) for number in range(MIN_POINTS)]
-        found.append(model.hidden_states(ids, dict.fromkeys(LAYERS, positions)))
+    for theirs, ours, ids in zip(states, truth, texts, strict=True):
+        ratios = [
+            _distance(theirs[layer][row], ours[layer][row], layer) / noise().scale_at(layer, position)
+            for layer in LAYERS
+            for row, position in enumerate(positions_of(ids))
+        ]
+        typical, mean = score_ratios(ratios)
+        found.append([weigh(noise(), "typical", typical), weigh(noise(), "mean", mean)])
     return found
 
 
-def scores(states: list[dict[int, Tensor]], truth: list[dict[int, Tensor]]) -> list[float]:
-    """One audit's score for each text: a point in each layer, each at another position."""
-    known, noise = calibration()
-
-    def ratio(theirs: dict[int, Tensor], ours: dict[int, Tensor], number: int) -> float:
-        layer = LAYERS[number]
-        pair = [sketch(one[layer][number], *known.layer(layer)) for one in (theirs, ours)]
-        return cosine_distance(*pair) / noise.layer_scale[layer - 1]
-
-    return [
-        sum(ratio(theirs, ours, number) for number in range(MIN_POINTS)) / MIN_POINTS
-        for theirs, ours in zip(states, truth, strict=True)
-    ]
+def _distance(theirs: Tensor, ours: Tensor, layer: int) -> float:
+    statistics = calibration().layer(layer)
+    return max(0.0, cosine_distance(sketch(theirs, *statistics), sketch(ours, *statistics)))
 
 
-def rewritten(source: Path, target: Path, change: Callable[[str, Tensor], Tensor]) -> Path:
-    """A copy of the model with changed weights."""
-    write_int4_model(source, target)
-    tensors = load_file(source / "model.safetensors")
-    changed = {name: change(name, weight).contiguous() for name, weight in tensors.items()}
-    save_file(changed, target / "model.safetensors", metadata={"format": "pt"})
-    return target
+def rarest(evidence: Sequence[Evidence]) -> float:
+    return min(one.p_value for one in evidence)
+
+
+def total_log_e(found: Sequence[Sequence[Evidence]]) -> float:
+    return math.fsum(log_e_value(evidence) for evidence in found)
 
 
 def test_the_file_is_the_demo_models(demo_model_folder: Path) -> None:
-    header = calibration()[0].header
+    header = calibration().header
     assert header.model == DEMO_MODEL
     assert header.model_digest == model_digest(demo_model_folder)
+    assert POSITIONS_EACH * len(LAYERS) == 32
 
 
-def test_held_out_honest_audits_raised_no_alarm() -> None:
-    noise = calibration()[1]
-    assert noise.held_out_requests >= 40
-    assert noise.held_out_false_alarms == 0
-    assert noise.held_out_highest < noise.audit_limit
+@needs_noise
+def test_held_out_honest_audits_raised_no_alarm_under_any_condition() -> None:
+    assert {one.condition for one in noise().conditions} >= {"eager", "compiled", "chunked"}
+    for one in noise().conditions:
+        assert one.held_out_requests >= 16
+        assert one.false_alarms == 0
+        assert one.exact_tokens > 0.9
 
 
-def test_honest_bfloat16_lies_far_below_the_limit(
-    demo_model_folder: Path, texts: list[list[int]], truth: list[dict[int, Tensor]]
+@needs_noise
+def test_honest_bfloat16_passes_and_speaks_for_the_miner(
+    demo_model_folder: Path, texts: list[list[int]], truth: States
 ) -> None:
-    engine = ReferenceModel.load(str(demo_model_folder), dtype=torch.bfloat16)
-    found = scores(states_of(engine, texts), truth)
-    assert max(found) < calibration()[1].audit_limit
-    assert sum(found) / len(found) < calibration()[1].audit_limit / 2
+    found = audits(states_of(engine(demo_model_folder), texts), truth, texts)
+    assert min(map(rarest, found)) >= FAIL_P_VALUE
+    assert total_log_e(found) < 0
 
 
-def test_four_bit_weights_lie_far_above_the_limit(
-    demo_model_folder: Path, texts: list[list[int]], truth: list[dict[int, Tensor]], tmp_path: Path
+@needs_noise
+def test_four_bit_weights_fail_every_audit(
+    demo_model_folder: Path, texts: list[list[int]], truth: States
 ) -> None:
-    folder = write_int4_model(demo_model_folder, tmp_path / "rounded")
-    found = scores(states_of(ReferenceModel.load(str(folder), dtype=torch.bfloat16), texts), truth)
-    assert min(found) > 10 * calibration()[1].audit_limit
+    cheat = engine(demo_model_folder, lambda _, weight: round_to_int4(weight))
+    found = audits(states_of(cheat, texts), truth, texts)
+    assert max(map(rarest, found)) < FAIL_P_VALUE
+    assert total_log_e(found) > CHATS * 10
 
 
-def test_a_percent_of_noise_on_every_weight_lies_above_the_limit(
-    demo_model_folder: Path, texts: list[list[int]], truth: list[dict[int, Tensor]], tmp_path: Path
+@needs_noise
+@pytest.mark.parametrize(
+    "change",
+    [lambda _, weight: round_to_int8(weight), lambda name, weight: with_noise(name, weight, 0.01)],
+    ids=["eight-bit weights", "a percent of noise on every weight"],
+)
+def test_slight_cheats_speak_against_the_miner_in_the_long_run(
+    change: Callable[[str, Tensor], Tensor], demo_model_folder: Path, texts: list[list[int]], truth: States
 ) -> None:
-    generator = torch.Generator().manual_seed(4)
-
-    def noisy(_: str, weight: Tensor) -> Tensor:
-        return (weight.float() * (1 + 0.01 * torch.randn(weight.shape, generator=generator))).to(weight.dtype)
-
-    folder = rewritten(demo_model_folder, tmp_path / "noisy", noisy)
-    found = scores(states_of(ReferenceModel.load(str(folder), dtype=torch.bfloat16), texts), truth)
-    assert sum(found) / len(found) > calibration()[1].audit_limit
+    found = audits(states_of(engine(demo_model_folder, change), texts), truth, texts)
+    assert total_log_e(found) > 0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ModelError, NotReproducible
-from tests.validator.example_miner import renderer
+from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import (
     LOOPING_OVER_PARTS,
     TEMPLATES,

@@ -9,7 +9,9 @@ from shared.receipts import Receipt
 from shared.records import RequestRecord
 from tests.models import TINY_MODEL
 from tests.shared.keys import MINER, OTHER_MINER
-from tests.validator.example_miner import ExampleMiner, bare_calibration, chat_body, receipt_of, renderer
+from tests.validator.example_calibration import bare_calibration
+from tests.validator.example_miner import ExampleMiner, receipt_of
+from tests.validator.example_model import chat_body, renderer
 from validator.findings import Finding
 from validator.receipt_verification import (
     check_lengths,
@@ -58,7 +60,7 @@ def test_an_honest_receipt_with_a_cached_prefix_holds() -> None:
 
 
 def test_an_honest_receipt_of_several_prompts_holds() -> None:
-    body = {"request_id": "request-many", "prompt": ["One text", "and another"], "n": 2}
+    body = {"request_id": "request-many", "prompt": ["One text", "and another"], "n": 2, "seed": 5}
     assert examine(miner().answer(body, path="/v1/completions")) is None
 
 
@@ -207,7 +209,7 @@ def test_a_token_that_the_model_does_not_have_fails() -> None:
 
 
 def test_a_foreign_token_in_the_clients_prompt_is_not_the_miners_fault() -> None:
-    body = {"request_id": "request-ids", "prompt": [5, 60_000]}
+    body = {"request_id": "request-ids", "prompt": [5, 60_000], "seed": 5}
     text_ids = renderer().prompts("/v1/completions", '{"prompt": [5, 60000]}')
     record = miner().answer({**body, "prompt": [5, 6]}, path="/v1/completions")
     choice = record.choices[0].model_copy(update={"prompt_token_ids": tuple(text_ids[0])})

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.calibration import HonestNoise
 from shared.canonical import canonical_json, sha256_hex
 from shared.challenges import (
     OpenAnswer,
@@ -24,35 +23,27 @@ from shared.challenges import (
 from shared.commitments import Opening, Point
 from shared.records import RequestRecord
 from shared.sketches import SKETCH_BYTES, SKETCH_SIZE, sketch_to_bytes
-from tests.validator.example_miner import (
-    ExampleMiner,
-    chat_body,
-    receipt_of,
-    reference_at,
-    tiny_calibration,
-    tokens_of,
-)
+from tests.validator.example_calibration import reference_at, tiny_calibration, tiny_noise
+from tests.validator.example_miner import ExampleMiner, receipt_of, tokens_of
+from tests.validator.example_model import chat_body
 from validator.challenge_selection import draw_points
+from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E, log_e_value, weigh
 from validator.findings import Finding
+from validator.verdicts import Evidence, Statistic
 from validator.verification import (
-    SketchScore,
+    SMALLEST_RATIO,
+    SketchScores,
+    check_evidence,
     check_openings,
-    check_replay,
     check_replay_against_opening,
-    check_sketches,
     read_replay,
     replay_score,
+    score_ratios,
     score_sketches,
 )
 
 SEED = sha256_hex(b"a challenge")
 HIDDEN = 256
-
-
-def noise() -> HonestNoise:
-    found = tiny_calibration().header.noise
-    assert found is not None
-    return found
 
 
 @lru_cache(maxsize=1)
@@ -83,11 +74,18 @@ def honest_openings() -> list[Opening]:
 
 
 def judged(openings: list[Opening], reference: dict[Point, Tensor] | None = None) -> Finding | None:
-    """The finding of both sketch checks."""
+    """The finding that scoring the sketches and weighing their means comes to."""
     if reference is None:
         reference = reference_at(served()[1], drawn())
-    scored = score_sketches(openings, reference, tiny_calibration(), noise())
-    return scored if isinstance(scored, Finding) else check_sketches(scored, noise())
+    scored = score_sketches(openings, reference, tiny_calibration(), tiny_noise())
+    if isinstance(scored, Finding):
+        return scored
+    typical = weigh(tiny_noise(), "typical", scored.typical)
+    return check_evidence([typical, weigh(tiny_noise(), "mean", scored.mean)])
+
+
+def replay_finding(score: float) -> Finding | None:
+    return check_evidence([weigh(tiny_noise(), "replay", score)])
 
 
 def test_honest_openings_hold_in_the_order_asked() -> None:
@@ -156,7 +154,7 @@ def test_a_forged_opening_fails(forgery: str) -> None:
     first = answer().openings[0]
     finding = openings_of(changed(**FORGERIES[forgery](first)))
     assert isinstance(finding, Finding)
-    assert (finding.outcome, finding.check) == ("fail", "opening")
+    assert (finding.outcome, finding.check, finding.log_e) == ("fail", "opening", PROVEN_LOG_E)
 
 
 def test_openings_of_another_request_fail() -> None:
@@ -175,15 +173,64 @@ def test_openings_of_another_request_fail() -> None:
 
 def test_honest_sketches_hold_and_every_point_is_reported() -> None:
     scored = score_sketches(
-        honest_openings(), reference_at(served()[1], drawn()), tiny_calibration(), noise()
+        honest_openings(), reference_at(served()[1], drawn()), tiny_calibration(), tiny_noise()
     )
-    assert isinstance(scored, SketchScore)
-    assert scored.score < noise().audit_limit
+    assert isinstance(scored, SketchScores)
+    assert judged(honest_openings()) is None
     assert [(p.choice, p.position, p.layer) for p in scored.points] == [
         (p.choice, p.position, p.layer) for p in drawn()
     ]
-    ratios = [p.distance / noise().layer_scale[p.layer - 1] for p in scored.points]
-    assert scored.score == pytest.approx(sum(ratios) / len(ratios))
+    ratios = [p.distance / tiny_noise().scale_at(p.layer, p.position) for p in scored.points]
+    assert (scored.typical, scored.mean) == pytest.approx(score_ratios(ratios))
+
+
+def test_the_two_means_of_ratios_are_the_geometric_and_the_arithmetic_one() -> None:
+    assert score_ratios([1.0, 4.0]) == pytest.approx((2.0, 2.5))
+    assert score_ratios([3.0] * 7) == pytest.approx((3.0, 3.0))
+
+
+def test_sketches_that_agree_to_the_bit_hide_no_others() -> None:
+    """Four of eight exact: the geometric mean falls, but not to nothing; the arithmetic one is half."""
+    typical, mean = score_ratios([0.0] * 4 + [100.0] * 4)
+    assert typical == pytest.approx(math.sqrt(SMALLEST_RATIO * 100))
+    assert mean == pytest.approx(50, rel=1e-6)
+
+
+def evidence(p_values: dict[Statistic, float]) -> list[Evidence]:
+    return [Evidence(statistic=name, score=7.5, p_value=p) for name, p in p_values.items()]
+
+
+def test_statistics_that_honest_miners_have_decide_nothing() -> None:
+    assert (
+        check_evidence(evidence({"typical": FAIL_P_VALUE, "mean": 0.3, "replay": 1.0, "tokens": 0.02}))
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("statistic", "check"),
+    [("typical", "sketch"), ("mean", "sketch"), ("replay", "replay"), ("tokens", "tokens")],
+)
+def test_a_statistic_that_honest_miners_do_not_have_decides_and_says_what_to_do(
+    statistic: Statistic, check: str
+) -> None:
+    usual: dict[Statistic, float] = {"typical": 0.5, "mean": 0.5, "replay": 0.5, "tokens": 0.5}
+    found = evidence(usual | {statistic: 1e-9})
+    finding = check_evidence(found)
+    assert finding is not None
+    assert (finding.outcome, finding.check) == ("fail", check)
+    assert "7.5" in finding.reason
+    assert "1e+09 honest audits" in finding.reason
+    assert finding.reason.rsplit("; ", 1)[1]
+    assert finding.log_e == pytest.approx(log_e_value(found))
+
+
+def test_of_several_the_hidden_states_are_named_first() -> None:
+    """A miner with other weights is told so, and not to mind its seed, however unlikely its tokens are."""
+    finding = check_evidence(evidence({"typical": 1e-6, "mean": 1e-5, "replay": 1e-20, "tokens": 1e-30}))
+    assert finding is not None
+    assert finding.check == "sketch"
+    assert "exact weights" in finding.reason
 
 
 def resketched(forge: Callable[[int, Opening], bytes]) -> list[Opening]:
@@ -255,9 +302,9 @@ def test_an_honest_replay_holds_and_agrees_with_its_opening() -> None:
         vector = read_replay(point, replay_of(point), HIDDEN)
         assert isinstance(vector, Tensor)
         reference = reference_at(served()[1], [point])[point]
-        score = replay_score(vector, reference, point, tiny_calibration(), noise())
-        assert check_replay(score, point, noise()) is None
-        assert check_replay_against_opening(vector, opening, tiny_calibration(), noise()) is None
+        score = replay_score(vector, reference, point, tiny_calibration(), tiny_noise())
+        assert replay_finding(score) is None
+        assert check_replay_against_opening(vector, opening, tiny_calibration(), tiny_noise()) is None
 
 
 VECTORS: dict[str, Tensor] = {
@@ -272,11 +319,14 @@ VECTORS: dict[str, Tensor] = {
 def test_a_vector_that_is_not_the_models_fails(kind: str) -> None:
     opening = honest_openings()[0]
     reference = reference_at(served()[1], [opening.point])[opening.point]
-    score = replay_score(VECTORS[kind], reference, opening.point, tiny_calibration(), noise())
-    finding = check_replay(score, opening.point, noise())
+    score = replay_score(VECTORS[kind], reference, opening.point, tiny_calibration(), tiny_noise())
+    finding = replay_finding(score)
     assert finding is not None
     assert (finding.outcome, finding.check) == ("fail", "replay")
-    assert check_replay_against_opening(VECTORS[kind], opening, tiny_calibration(), noise()) is not None
+    apart = check_replay_against_opening(VECTORS[kind], opening, tiny_calibration(), tiny_noise())
+    assert apart is not None
+    assert apart.check == "replay"
+    assert "committed while serving" in apart.reason
 
 
 def test_a_true_vector_of_another_place_fails() -> None:
@@ -284,9 +334,9 @@ def test_a_true_vector_of_another_place_fails() -> None:
     there = next(other for other in others if other.point != here.point)
     vector = reference_at(served()[1], [there.point])[there.point]
     reference = reference_at(served()[1], [here.point])[here.point]
-    score = replay_score(vector, reference, here.point, tiny_calibration(), noise())
-    assert check_replay(score, here.point, noise()) is not None
-    assert check_replay_against_opening(vector, here, tiny_calibration(), noise()) is not None
+    score = replay_score(vector, reference, here.point, tiny_calibration(), tiny_noise())
+    assert replay_finding(score) is not None
+    assert check_replay_against_opening(vector, here, tiny_calibration(), tiny_noise()) is not None
 
 
 def vector_answer(*vectors: ReplayedVector) -> ReplayAnswer:

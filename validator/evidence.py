@@ -1,0 +1,58 @@
+"""From an audit's statistics to one e-value: what the audit says against the miner's honesty.
+
+An e-value is a non-negative number whose mean is at most 1 when the miner is honest, so evidence over many
+audits may be multiplied and looked at after every one (Vovk & Wang, "E-values: Calibration, combination and
+applications", 2021). A p-value becomes one by their mixture of the calibrators κ p^(κ−1) over κ in (0, 1),
+
+    e(p) = (1 − p + p ln p) / (p ln² p),
+
+and the statistics of one audit are averaged, which is valid however they depend on each other.
+"""
+
+import math
+from collections.abc import Sequence
+
+from shared.honest_noise import HonestNoise
+from validator.verdicts import Evidence, Statistic
+
+FAIL_P_VALUE = 1e-4
+"""An audit fails when a statistic's p-value is below this: of 10,000 honest audits about one for each of
+four statistics. `python -m bench.detection` measures how many do."""
+
+PROVEN_LOG_E = math.log(1e6)
+"""What a failed exact check counts: a wrong signature, a path that does not lead to the root, other tokens
+than were asked for. No honest noise does that; what is left is faults of memory and of programs."""
+
+UNANSWERED_LOG_E = math.log(100.0)
+"""What a challenge counts that was not answered, after retries that survive a short network fault, while
+the auditor's own network was up. A choice: two such audits weigh as one honest audit in 10,000."""
+
+_NEAR_ONE = 1e-4
+"""Within this of p = 1 the formula is 0/0 to floating point; its limit there is 1/2."""
+
+
+def e_value(p_value: float) -> float:
+    """The mixture calibrator; 1/2 at p = 1.
+
+    Raises:
+        ValueError: `p_value` is not in (0, 1].
+    """
+    if not 0 < p_value <= 1:
+        raise ValueError(f"a p-value lies in (0, 1], got {p_value}")
+    if 1 - p_value < _NEAR_ONE:
+        return 0.5
+    logarithm = math.log(p_value)
+    return (1 - p_value + p_value * logarithm) / (p_value * logarithm * logarithm)
+
+
+def log_e_value(evidence: Sequence[Evidence]) -> float:
+    """The natural logarithm of an audit's e-value: the mean over its statistics; 0 without any."""
+    if not evidence:
+        return 0.0
+    return math.log(sum(e_value(one.p_value) for one in evidence) / len(evidence))
+
+
+def weigh(noise: HonestNoise, statistic: Statistic, score: float) -> Evidence:
+    """A statistic with its p-value under `noise`."""
+    tails = {"typical": noise.typical, "mean": noise.mean, "replay": noise.replay, "tokens": noise.tokens}
+    return Evidence(statistic=statistic, score=score, p_value=tails[statistic].p_value(score))
