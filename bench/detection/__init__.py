@@ -1,0 +1,1 @@
+"""What the audits catch, and what they do to honest miners: `python -m bench.detection`."""

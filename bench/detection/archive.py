@@ -1,0 +1,53 @@
+"""Verdicts of measured rows on disk, so that a benchmark of an hour can be made in pieces."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from bench.detection.measuring import Measured
+from shared.canonical import sha256_hex
+from shared.identifiers import Message
+from validator.verdicts import Verdict
+
+
+class MeasuredFile(Message):
+    """One row's measurement, and what it depends on."""
+
+    row: str
+    calibration: str
+    requests: int
+    unanswered: int
+    verdicts: tuple[Verdict, ...] = Field(max_length=1_000_000)
+
+
+class Archive:
+    """One file a row in a folder; a file made with another calibration counts as absent."""
+
+    def __init__(self, folder: Path, calibration_file: Path) -> None:
+        self._folder = folder
+        self._calibration = sha256_hex(calibration_file.read_bytes())
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, row: str) -> Path:
+        return self._folder / f"{row}.json"
+
+    def load(self, row: str, requests: int) -> Measured | None:
+        """The row as it was measured with as many requests, or None."""
+        file = self._file(row)
+        if not file.exists():
+            return None
+        found = MeasuredFile.model_validate_json(file.read_bytes())
+        if (found.calibration, found.requests) != (self._calibration, requests):
+            return None
+        return Measured(list(found.verdicts), found.unanswered)
+
+    def save(self, row: str, requests: int, measured: Measured) -> None:
+        """Keep a row."""
+        kept = MeasuredFile(
+            row=row,
+            calibration=self._calibration,
+            requests=requests,
+            unanswered=measured.unanswered,
+            verdicts=tuple(measured.verdicts),
+        )
+        self._file(row).write_text(kept.model_dump_json(), encoding="utf-8")

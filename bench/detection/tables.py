@@ -1,0 +1,113 @@
+"""The tables as they are printed, published and handed on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.detection.kinds import Kinds
+from bench.detection.measuring import Measured
+from bench.detection.power import Power, false_rejections, power, upper_bound
+from bench.detection.rows import Row
+from validator.scoring_config import ScoringConfig
+
+CHEAT_HEAD = (
+    "cheat", "audits", "caught by one audit", "audits until rejected: median", "95 %",
+    "until it costs weight", "caught by", "what it gains or pays",
+)  # fmt: skip
+HONEST_HEAD = (
+    "honest engine", "audits", "false alarms", "upper bound (95 %)", "runs of 200 audits rejected",
+    "tokens exact",
+)  # fmt: skip
+
+
+KINDS_HEAD = (
+    "cheat", "caught by two points", "by all 32 points alone", "by tokens alone", "tokens of an audit",
+    "exact tokens",
+)  # fmt: skip
+
+
+def kinds_cells(name: str, found: Kinds) -> list[str]:
+    """What each kind of evidence shows by itself, for people."""
+    return [
+        name,
+        _share(found.two_points),
+        _share(found.sketches),
+        _share(found.tokens),
+        f"{found.checked:.0f}",
+        _share(found.exact),
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def cheat_json(row: Row, found: Power) -> dict[str, Any]:
+    """A cheat's row for programs."""
+    return {
+        "cheat": row.name,
+        "requests": found.audits,
+        "caught_by_one_audit": round(found.caught, 4),
+        "audits_median": found.median,
+        "audits_p95": found.p95,
+        "caught_by": ", ".join(found.checks),
+        "audits_until_weight_is_lost_median": found.costs_weight,
+    }
+
+
+def honest_json(row: Row, measured: Measured, config: ScoringConfig) -> dict[str, Any]:
+    """An honest row for programs."""
+    found = power(measured, config)
+    alarms = sum(one.outcome == "fail" for one in measured.verdicts)
+    return cheat_json(row, found) | {
+        "false_alarms": alarms,
+        "upper_bound_95": upper_bound(alarms, found.audits),
+        "rejected_runs": false_rejections(measured.verdicts, config),
+    }
+
+
+def cheat_cells(row: Row, found: Power) -> list[str]:
+    """A cheat's row for people."""
+    return [
+        row.name,
+        str(found.audits),
+        f"{found.caught:.1%}",
+        _count(found.median),
+        _count(found.p95),
+        _count(found.costs_weight),
+        ", ".join(found.checks) or "–",
+        row.economy,
+    ]
+
+
+def honest_cells(name: str, measured: Measured, config: ScoringConfig) -> list[str]:
+    """An honest row for people."""
+    alarms = sum(one.outcome == "fail" for one in measured.verdicts)
+    checked = sum(one.tokens.checked for one in measured.verdicts if one.tokens)
+    exact = sum(one.tokens.exact for one in measured.verdicts if one.tokens)
+    return [
+        name,
+        str(len(measured.verdicts)),
+        str(alarms),
+        f"{upper_bound(alarms, len(measured.verdicts)):.2%}",
+        f"{false_rejections(measured.verdicts, config)} of 1000",
+        f"{exact / max(checked, 1):.2%} of {checked}",
+    ]
+
+
+def _count(value: int | None) -> str:
+    return "never" if value is None else str(value)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in columns."""
+    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *rows]
+    )

@@ -1,0 +1,19 @@
+from pathlib import Path
+
+from bench.detection.archive import Archive
+from bench.detection.measuring import Measured
+from tests.validator.auditor_examples import block_number, example_record, example_verdict
+
+
+def test_a_measured_row_comes_back_only_for_the_same_calibration_and_requests(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration"
+    calibration.write_bytes(b"one")
+    measured = Measured([example_verdict(example_record(1), block_number(1), "fail", 3.0)], 2)
+    archive = Archive(tmp_path / "work", calibration)
+    assert archive.load("int8", 32) is None
+    archive.save("int8", 32, measured)
+    assert archive.load("int8", 32) == measured
+    assert archive.load("int8", 33) is None
+    assert archive.load("int4", 32) is None
+    calibration.write_bytes(b"two")
+    assert Archive(tmp_path / "work", calibration).load("int8", 32) is None
