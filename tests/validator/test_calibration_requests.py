@@ -18,7 +18,7 @@ def test_every_kind_of_traffic_occurs() -> None:
     assert {request.path for request in requests()} == {CHAT_PATH, COMPLETIONS_PATH}
     assert {body["stream"] for body in bodies} == {True, False}
     assert len({body["temperature"] for body in bodies}) == 3
-    assert len({body["max_tokens"] for body in bodies}) == 4
+    assert len({body["max_tokens"] for body in bodies}) == 5
     assert {body.get("n") for body in bodies} == {None, 2}
 
 
