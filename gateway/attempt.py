@@ -16,6 +16,7 @@ class Attempt:
 
     Attributes:
         request_id: this attempt's own; a retry has another, so that each commitment is unambiguous.
+        client_request: the id of the first attempt at the same client's request, its own if it is the first.
         body: the bytes that are sent to the miner.
         tally: token ids received.
         receipt: the miner's receipt, not checked; None until it comes.
@@ -23,9 +24,16 @@ class Attempt:
     """
 
     def __init__(
-        self, request: ClientRequest, miner: KnownMiner, request_id: str, seed: int, clock: Clock
+        self,
+        request: ClientRequest,
+        miner: KnownMiner,
+        request_id: str,
+        client_request: str,
+        seed: int,
+        clock: Clock,
     ) -> None:
-        self.request, self.miner, self.request_id = request, miner, request_id
+        self.request, self.miner = request, miner
+        self.request_id, self.client_request = request_id, client_request
         self.body = miner_body(request, request_id, seed)
         self.tally = Tally(text_place(request.path == CHAT_PATH, request.stream))
         self.receipt: dict[str, Any] | None = None
@@ -58,6 +66,7 @@ class Attempt:
         ended_s = self._last_received_s if answered else self._clock.monotonic_s()
         return RequestRecord(
             request_id=self.request_id,
+            client_request=self.client_request,
             gateway_hotkey=gateway_hotkey,
             miner_uid=self.miner.uid,
             miner_hotkey=self.miner.hotkey,

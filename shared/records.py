@@ -41,6 +41,8 @@ class RequestRecord(Message):
 
     version: Literal["record/1"] = "record/1"
     request_id: RequestId
+    client_request: RequestId | None = None
+    """The client's request that this attempt served: the id of its first attempt; None in older logs."""
     gateway_hotkey: Ss58
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58

@@ -33,10 +33,17 @@ class AuditConfig:
     store_endpoint: str | None = setting(None, "URL of the S3-compatible service")
     store_region: str = setting("auto", "region of the S3-compatible service")
     epoch_seconds: float = setting(1500.0, "length of an epoch in seconds", check=between(5, 86400))
-    audit_rate: float = setting(0.10, "share of answers that is audited", check=between(0.1, 1))
-    min_audits: int = setting(5, "fewest audits of a miner in an epoch", check=between(1, 1000))
     metagraph_seconds: float = setting(30.0, "seconds between readings of the metagraph", check=at_least(1))
-    points: int = setting(8, "points opened in one audit", check=between(4, 256))
+    gateway: str | None = setting(
+        None, "URL of the gateway for requests of the auditor's own to miners that few clients reach"
+    )
+    gateway_hotkey: str | None = setting(None, "the gateway's hotkey address, if not the auditor's own")
+    synthetic_requests: int = setting(
+        12, "answers of each miner in an epoch, up to which own requests fill up", check=between(1, 1000)
+    )
+    synthetic_prompts: Path | None = setting(
+        None, "JSON lines of conversations to take own requests' texts from (default: a built-in grammar)"
+    )
 
     @property
     def state_folder(self) -> Path:

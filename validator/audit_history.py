@@ -1,4 +1,4 @@
-"""Audit results of earlier epochs: they follow the hotkey, whatever its uid, and expire."""
+"""What earlier epochs found out about a hotkey, whatever its uid: counts, which expire, and its test."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
+from validator.scoring_config import ScoringConfig
+from validator.sequential_test import NEWCOMER, Standing, steps
 from validator.verdicts import Verdict
 
 Tally = Annotated[int, Field(ge=0)]
@@ -26,10 +28,11 @@ class EpochTally(AuditCounts):
 
 
 class MinerHistory(Message):
-    """One hotkey's tallies, oldest epoch first."""
+    """One hotkey's tallies, oldest epoch first, and where its sequential test stands."""
 
     hotkey: Ss58
     tallies: tuple[EpochTally, ...]
+    test: Standing
 
 
 NO_AUDITS = AuditCounts(passes=0, fails=0, inconclusive=0)
@@ -60,22 +63,38 @@ def within_window(history: MinerHistory, epoch: int, window: int) -> tuple[Epoch
     return tuple(tally for tally in history.tallies if epoch - window <= tally.epoch < epoch)
 
 
+def standings(history: Iterable[MinerHistory]) -> dict[str, Standing]:
+    """Where the tests stand, by hotkey; who is not in it is a newcomer."""
+    return {one.hotkey: one.test for one in history}
+
+
 def carry_history(
-    history: Sequence[MinerHistory], epoch: int, verdicts: Sequence[Verdict], window: int
+    history: Sequence[MinerHistory], epoch: int, verdicts: Sequence[Verdict], config: ScoringConfig
 ) -> tuple[MinerHistory, ...]:
     """The history that the epoch after `epoch` starts with, by hotkey.
 
-    A hotkey without an audit in the window disappears; leaving the subnet and coming back changes nothing.
+    A hotkey disappears when it had no audit in the window and there is no evidence against it; leaving the
+    subnet and coming back changes nothing.
     """
-    tallies = {one.hotkey: one.tallies for one in history}
-    fresh: dict[str, list[Verdict]] = {}
+    before = {one.hotkey: one for one in history}
+    fresh: dict[str, list[Verdict]] = {hotkey: [] for hotkey in before}
     for verdict in verdicts:
         fresh.setdefault(verdict.miner_hotkey, []).append(verdict)
-    for hotkey, own in fresh.items():
-        counted = EpochTally(epoch=epoch, **dict(count_verdicts(own)))
-        tallies[hotkey] = (*tallies.get(hotkey, ()), counted)
-    complete = (MinerHistory(hotkey=hotkey, tallies=tallies[hotkey]) for hotkey in sorted(tallies))
     carried = (
-        MinerHistory(hotkey=one.hotkey, tallies=within_window(one, epoch + 1, window)) for one in complete
+        _carry(before.get(hotkey, MinerHistory(hotkey=hotkey, tallies=(), test=NEWCOMER)), epoch, own, config)
+        for hotkey, own in sorted(fresh.items())
     )
-    return tuple(one for one in carried if one.tallies)
+    return tuple(one for one in carried if one.tallies or one.test.log_evidence > 0)
+
+
+def _carry(
+    before: MinerHistory, epoch: int, verdicts: Sequence[Verdict], config: ScoringConfig
+) -> MinerHistory:
+    taken = steps(before.test, verdicts, config)
+    counted = (EpochTally(epoch=epoch, **dict(count_verdicts(verdicts))),) if verdicts else ()
+    longer = before.model_copy(update={"tallies": (*before.tallies, *counted)})
+    return MinerHistory(
+        hotkey=before.hotkey,
+        tallies=within_window(longer, epoch + 1, config.history_epochs),
+        test=taken[-1].after if taken else before.test,
+    )

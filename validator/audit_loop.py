@@ -2,28 +2,37 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from shared.chain import Block
-from shared.errors import ConstantinopleError
+from shared.errors import ChainError, ConstantinopleError
 from shared.records import RequestRecord
+from validator.audit_coverage import answer_draw
 from validator.block_window import BlockWindow, TooOld
-from validator.challenge_schedule import fill_up
-from validator.challenge_selection import record_seed, selection_draw
+from validator.challenge_schedule import AuditPlan, required
+from validator.challenge_selection import record_seed
 from validator.clock import Clock
 from validator.metagraph import Metagraph
+from validator.request_facts import facts_of
 from validator.request_state import Draw, DrawnRequest, RequestKey, RequestState
-from validator.verdicts import Verdict
+from validator.scoring_config import ScoringConfig
+from validator.verdicts import MAX_REASON_CHARACTERS, Verdict
 
 log = logging.getLogger(__name__)
 
-CONCURRENT_AUDITS = 4
+CONCURRENT_AUDITS = 16
 """Audits under way at once: they mostly wait, for the miner or for their turn at the reference model."""
+
+CONCURRENT_OF_ONE_MINER = 2
+"""Of those, audits of one miner: one that answers slowly does not hold up the others."""
 
 DRAW_BATCH = 200
 RETRY_MS = 15_000
 """Pause before an audit that failed through a fault of our own is tried again."""
+
+MAX_ATTEMPTS = 3
+"""Audits that fail so often through a fault of our own decide nothing: no request holds an epoch up."""
 
 
 class Auditing(Protocol):
@@ -47,44 +56,37 @@ class AuditLoop:
         auditor: Auditing,
         blocks: BlockWindow,
         metagraph: Metagraph,
-        rate: float,
-        minimum: int,
+        config: ScoringConfig,
         clock: Clock,
     ) -> None:
         self._requests, self._auditor = requests, auditor
         self._blocks, self._metagraph = blocks, metagraph
-        self._rate, self._minimum = rate, minimum
-        self._clock = clock
+        self._config, self._clock = config, clock
         self._running: dict[RequestKey, asyncio.Task[None]] = {}
         self._not_before_ms: dict[RequestKey, int] = {}
+        self._attempts: dict[RequestKey, int] = {}
         self.newest_audit_at_ms: int | None = None
 
-    async def step(self, closing: int | None) -> None:
-        """Draw what can be drawn, start what is due; `closing` is the epoch whose audits are filled up.
+    async def step(self, plans: Mapping[int, AuditPlan]) -> None:
+        """Draw what can be drawn and start what `plans` ask for, by epoch, the first epoch first.
 
         Raises:
             ChainError: the chain can't be read; audits that run go on.
         """
         self._collect()
         await self._draw()
-        due = await asyncio.to_thread(self._requests.due, self._rate)
-        if closing is not None:
-            drawn = await asyncio.to_thread(self._requests.drawn, closing)
-            due = [*(one for one in due if one.epoch == closing), *fill_up(drawn, self._minimum), *due]
-        self._start(due)
+        for epoch, plan in plans.items():
+            self._start(await self._lacking(epoch, plan))
 
-    async def settled(self, epoch: int) -> bool:
+    async def settled(self, epoch: int, plan: AuditPlan) -> bool:
         """Whether every request of `epoch` is drawn and every audit that it takes has ended."""
-        if await asyncio.to_thread(self._requests.count_undrawn, epoch):
-            return False
-        return await self.outstanding(epoch) == 0
+        return plan.complete and not await self._lacking(epoch, plan)
 
-    async def outstanding(self, epoch: int) -> int:
-        """How many drawn requests of `epoch` lack their audit, those of departed hotkeys left out."""
+    async def _lacking(self, epoch: int, plan: AuditPlan) -> list[DrawnRequest]:
+        """Audits that `plan` asks for and that have not been made, those of departed hotkeys left out."""
         drawn = await asyncio.to_thread(self._requests.drawn, epoch)
-        wanted = {one.key for one in drawn if one.draw < self._rate and one.outcome is None}
-        wanted |= {one.key for one in fill_up(drawn, self._minimum)}
-        return sum(self._metagraph.neuron(hotkey) is not None for _, hotkey in wanted)
+        wanted = (one for one in required(drawn, plan, self._config) if one.outcome is None)
+        return [one for one in wanted if self._metagraph.neuron(one.key[1]) is not None]
 
     async def stop(self) -> None:
         """Abandon audits under way; they are made again after the next start."""
@@ -119,7 +121,7 @@ class AuditLoop:
                 too_old.append(key)
                 continue
             if block is not None:
-                draws.append(Draw(key, block, selection_draw(record_seed(record, block))))
+                draws.append(Draw(key, block, answer_draw(facts_of(record), block.hash)))
         if draws:
             await asyncio.to_thread(self._requests.set_draws, draws)
         if too_old:
@@ -134,7 +136,9 @@ class AuditLoop:
         for request in due:
             if len(self._running) >= CONCURRENT_AUDITS:
                 return
-            if request.key in self._running or request.key in self._not_before_ms:
+            of_miner = sum(hotkey == request.key[1] for _, hotkey in self._running)
+            waits = request.key in self._not_before_ms or of_miner >= CONCURRENT_OF_ONE_MINER
+            if request.key in self._running or waits:
                 continue
             neuron = self._metagraph.neuron(request.key[1])
             if neuron is not None:
@@ -149,8 +153,11 @@ class AuditLoop:
             verdict = await self._auditor.audit(record, axon, block)
         except ConstantinopleError as error:
             log.error("the audit of request %s could not be carried out: %s", record.request_id, error)
-            self._not_before_ms[key] = self._clock() + RETRY_MS
-            return
+            if isinstance(error, ChainError) or not self._is_last_attempt(key):
+                self._not_before_ms[key] = self._clock() + RETRY_MS
+                return
+            verdict = _undecided(record, block, error, self._clock())
+        self._attempts.pop(key, None)
         self.newest_audit_at_ms = self._clock()
         if await asyncio.to_thread(self._requests.add_verdict, verdict):
             log.info(
@@ -160,3 +167,30 @@ class AuditLoop:
                 verdict.outcome,
                 verdict.reason,
             )
+
+    def _is_last_attempt(self, key: RequestKey) -> bool:
+        self._attempts[key] = self._attempts.get(key, 0) + 1
+        return self._attempts[key] >= MAX_ATTEMPTS
+
+
+def _undecided(
+    record: RequestRecord, block: Block, error: ConstantinopleError, audited_at_ms: int
+) -> Verdict:
+    """The verdict on a request that the auditor itself can't audit."""
+    words = f"the auditor failed at this request {MAX_ATTEMPTS} times: {error}"
+    return Verdict(
+        request_id=record.request_id,
+        miner_uid=record.miner_uid,
+        miner_hotkey=record.miner_hotkey,
+        outcome="inconclusive",
+        check="request",
+        reason=words[:MAX_REASON_CHARACTERS],
+        evidence=(),
+        log_e=0.0,
+        points=(),
+        tokens=None,
+        challenge_block=block.number,
+        challenge_block_hash=block.hash,
+        challenge_seed=record_seed(record, block),
+        audited_at_ms=audited_at_ms,
+    )

@@ -6,7 +6,7 @@ import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,16 @@ from validator.scoring_config import ScoringConfig
 from validator.status_app import StatusSources, build_status_app
 from validator.status_server import serve_status
 from validator.supervision import run_until
+from validator.synthetic_start import synthetic_traffic
+from validator.synthetic_traffic import SyntheticTraffic
 from validator.troubles import Troubles
 from validator.weight_setter import WeightChain, WeightSetter
 from validator.weight_state import WeightQueue
 
 log = logging.getLogger(__name__)
+
+SCORING = ScoringConfig()
+"""What every auditor of the network scores with; a follower refuses an epoch that was scored otherwise."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,7 @@ class AuditValidator:
             around.auditor,
             self._blocks,
             self._metagraph,
-            config.audit_rate,
-            config.min_audits,
+            SCORING,
             around.clock,
         )
         self._epochs = EpochLoop(
@@ -105,13 +109,12 @@ class AuditValidator:
             random.SystemRandom().random,
         )
         self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
+        self._serving: list[str] = []
 
     def _terms(self) -> EpochTerms:
         calibration = hashlib.sha256(self._around.calibration.read_bytes()).hexdigest()
         config = self._config
-        return EpochTerms(
-            config.netuid, self._around.model, calibration, config.epoch_seconds, ScoringConfig()
-        )
+        return EpochTerms(config.netuid, self._around.model, calibration, config.epoch_seconds, SCORING)
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> bool:
         """Run until `stop` is set; returns False when a part failed instead.
@@ -124,19 +127,24 @@ class AuditValidator:
         pauses = self._around.pauses
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._audits.stop)
-            return await run_until(
-                stop,
-                {
-                    "records": self._follow(),
-                    "metagraph": self._every(
-                        self._config.metagraph_seconds, "metagraph", self._read_metagraph
-                    ),
-                    "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
-                    "weights": self._every(pauses.weights_s, "weights", self._setter.step),
-                    "publication": self._publish(),
-                    "status": serve_status(app, listener),
-                },
-            )
+            synthetic = await stack.enter_async_context(self._synthetic_traffic())
+            tasks = {
+                "records": self._follow(),
+                "metagraph": self._every(self._config.metagraph_seconds, "metagraph", self._read_metagraph),
+                "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
+                "weights": self._every(pauses.weights_s, "weights", self._setter.step),
+                "publication": self._publish(),
+                "status": serve_status(app, listener),
+            }
+            if synthetic is not None:
+                tasks["synthetic traffic"] = synthetic.run()
+            return await run_until(stop, tasks)
+
+    def _synthetic_traffic(self) -> AbstractAsyncContextManager[SyntheticTraffic | None]:
+        around = self._around
+        return synthetic_traffic(
+            self._config, around.signer, around.model, lambda: self._serving, self.troubles, around.clock
+        )
 
     def _begin(self) -> None:
         """Continue where the state ends, or, with an empty state, where the store ends."""
@@ -146,7 +154,9 @@ class AuditValidator:
             except ConfigError:
                 raise
             except ConstantinopleError as error:
-                raise ConfigError(f"--store can't be continued: {error}") from None
+                raise ConfigError(
+                    f"--store can't be continued: {error}; name another folder or prefix to begin anew"
+                ) from None
             if found is not None:
                 log.info("the state is empty; going on after epoch %d, which is in the store", found[0])
                 self.epoch_state.adopt(*found, now_ms=self._around.clock())
@@ -158,7 +168,9 @@ class AuditValidator:
             self._config.netuid,
             self._around.model,
             self._around.calibration,
+            SCORING,
             self.epoch_state,
+            self.requests,
             self.weights,
             self._follower,
             self._audits,
@@ -185,10 +197,12 @@ class AuditValidator:
             await asyncio.sleep(pause_s)
 
     async def _read_metagraph(self) -> None:
-        await self._metagraph.refresh()
+        neurons = await self._metagraph.refresh()
+        own = self._around.signer.ss58_address
+        self._serving = [neuron.hotkey for neuron in neurons if neuron.axon and neuron.hotkey != own]
 
     async def _audit(self) -> None:
-        await self._audits.step(await asyncio.to_thread(self._epochs.closing))
+        await self._audits.step(await asyncio.to_thread(self._epochs.plans))
         await self._epochs.step()
 
     async def _publish(self) -> None:
@@ -211,5 +225,6 @@ class AuditValidator:
         files = epoch_files(number, self.requests.facts(number), self.requests.verdicts(number))
         publish(self._store, sealed, files)
         self.epoch_state.mark_published(number)
-        self.requests.forget(number)
+        # The newest published epoch stays, so that a miner can read here how its audits ended.
+        self.requests.forget(number - 1)
         log.info("epoch %d is published", number)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
     update,
 )
@@ -64,6 +65,8 @@ verdicts = Table(
     Column("miner_hotkey", Text, primary_key=True),
     Column("epoch", Integer, nullable=False, index=True),
     Column("outcome", Text, nullable=False),
+    # What the audit adds to the sequential test; the body holds the same number.
+    Column("log_e", Float(53), nullable=False),
     Column("body", Text, nullable=False),
 )
 
@@ -102,7 +105,15 @@ def _create_first_tables(connection: Connection) -> None:
     TABLES.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_first_tables,)
+def _begin_anew_with_evidence(connection: Connection) -> None:
+    """Version 1 had verdicts without e-values, from which nothing can go on: epochs begin anew."""
+    if "log_e" not in {column["name"] for column in inspect(connection).get_columns("verdicts")}:
+        for table in (verdicts, epochs, requests, weights, followed):
+            table.drop(connection)
+        TABLES.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_first_tables, _begin_anew_with_evidence)
 """Step n brings a database from version n to n + 1. Steps are only ever added."""
 
 

@@ -8,6 +8,7 @@ from shared.canonical import sha256_hex
 from shared.errors import MalformedMessage, ObjectMissing, SignatureMismatch
 from shared.identifiers import Message
 from shared.object_store import ObjectReader
+from validator.audit_coverage import check_coverage
 from validator.epoch_evidence import EpochRefused, RefusalCause, check_evidence
 from validator.epoch_summary import (
     LATEST_KEY,
@@ -170,6 +171,7 @@ def _check_results(reader: ObjectReader, summary: EpochSummary, previous: EpochS
         verdicts=_lines(reader, summary, verdicts_key(summary.epoch), Verdict),
         miners=summary.miners,
         history=summary.history,
+        blocks=summary.challenge_blocks,
     )
     check_evidence(inputs)
     if summary.history != (previous.history_after if previous else ()):
@@ -180,6 +182,7 @@ def _check_results(reader: ObjectReader, summary: EpochSummary, previous: EpochS
         raise EpochRefused(
             "constants", f"epoch {summary.epoch} is scored with other constants: is this program up to date?"
         )
+    check_coverage(inputs, summary.audits_outstanding, summary.scoring)
     results = results_of(inputs, summary.scoring)
     if results.scores != summary.scores:
         raise EpochRefused("scores", _difference("scores", summary.scores, results.scores))

@@ -3,11 +3,17 @@
 Every reason to refuse has a name, so that an operator and a test can tell them apart.
 """
 
+import math
 from typing import Literal
 
 from shared.errors import ConstantinopleError
 from validator.challenge_selection import challenge_seed
+from validator.evidence import log_e_value
 from validator.measurement import EpochInputs
+from validator.verdicts import Verdict
+
+LOG_E_TOLERANCE = 1e-9
+"""Logarithms of one number may differ in their last bits from machine to machine."""
 
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
@@ -43,3 +49,17 @@ def check_evidence(inputs: EpochInputs) -> None:
         seed = challenge_seed(verdict.challenge_block_hash, signature or "")
         if signature and seed != verdict.challenge_seed:
             raise EpochRefused("evidence", f"the challenge of {verdict.request_id} was not drawn by the rule")
+        _check_weight(verdict)
+
+
+def _check_weight(verdict: Verdict) -> None:
+    """A pass weighs what its statistics say and an inconclusive audit nothing.
+
+    A failed one may weigh more than its statistics: exact checks have weights of their own.
+    """
+    expected = log_e_value(verdict.evidence) if verdict.outcome == "pass" else 0.0
+    if verdict.outcome != "fail" and not math.isclose(verdict.log_e, expected, abs_tol=LOG_E_TOLERANCE):
+        raise EpochRefused(
+            "evidence",
+            f"the audit of {verdict.request_id} weighs {verdict.log_e}, its evidence says {expected}",
+        )

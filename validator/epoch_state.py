@@ -1,14 +1,16 @@
 """Epochs from opening to publication, as far as they have come."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
 
 from shared.canonical import sha256_hex
-from validator.database import Database, epochs, requests
+from validator.database import Database, epochs, requests, verdicts
 from validator.epoch_summary import EpochSummary, parse_message
+from validator.request_state import RequestKey
 from validator.weight_state import WeightEntry, queue_weights
 
 EpochPhase = Literal["open", "closing", "scored", "published"]
@@ -92,8 +94,19 @@ class EpochState:
             )
         return int(newest) + 1
 
-    def save_scored(self, number: int, data: bytes, entries: Sequence[WeightEntry], detail: str) -> None:
-        """In one transaction: the signed summary is final, its weights wait to be set, texts are dropped."""
+    def save_scored(
+        self,
+        number: int,
+        data: bytes,
+        entries: Sequence[WeightEntry],
+        detail: str,
+        judged: Collection[RequestKey],
+    ) -> None:
+        """In one transaction: the signed summary is final, its weights wait to be set, texts are dropped.
+
+        Of the epoch's verdicts those on `judged` stay, which are the ones that the summary names: one that
+        came in meanwhile, or that the rule does not ask for, would not be what is published.
+        """
         with self._database.writing() as connection:
             connection.execute(
                 update(epochs)
@@ -101,6 +114,7 @@ class EpochState:
                 .values(state="scored", summary=data.decode(), summary_digest=sha256_hex(data))
             )
             connection.execute(update(requests).where(requests.c.epoch == number).values(record=None))
+            _keep_verdicts(connection, number, judged)
             queue_weights(connection, number, entries, detail)
 
     def mark_published(self, number: int) -> None:
@@ -137,3 +151,14 @@ class EpochState:
                 Epoch(row.number, row.state, row.opened_at_ms, row.ends_at_ms, row.closed_at_ms)
                 for row in connection.execute(query)
             ]
+
+
+def _keep_verdicts(connection: Connection, epoch: int, judged: Collection[RequestKey]) -> None:
+    stored = connection.execute(
+        select(verdicts.c.request_id, verdicts.c.miner_hotkey).where(verdicts.c.epoch == epoch)
+    ).all()
+    for request_id, hotkey in stored:
+        if (request_id, hotkey) not in judged:
+            connection.execute(
+                delete(verdicts).where(verdicts.c.request_id == request_id, verdicts.c.miner_hotkey == hotkey)
+            )

@@ -15,7 +15,7 @@ from shared.identifiers import Hex32, Message, SignatureHex, Ss58
 from shared.receipts import UnixMs
 from shared.signing import Signer, check_signature, sign_message
 from validator.audit_history import MinerHistory, carry_history
-from validator.measurement import EpochInputs, RegisteredMiner, Uid
+from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner, Uid
 from validator.request_facts import RequestFacts
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
@@ -48,7 +48,7 @@ class UidWeight(Message):
 class EpochSummary(Message):
     """Everything an epoch came to. `block` is the newest block when it was scored."""
 
-    version: Literal["epoch/1"] = "epoch/1"
+    version: Literal["epoch/2"] = "epoch/2"
     netuid: Annotated[int, Field(ge=0, lt=1 << 16)]
     model: Annotated[str, Field(max_length=256)]
     calibration_sha256: Hex32
@@ -62,10 +62,14 @@ class EpochSummary(Message):
     """SHA-256 of the summary before this one; None for the first."""
     files: Annotated[tuple[FileDigest, ...], Field(max_length=MAX_FILES)]
     miners: tuple[RegisteredMiner, ...]
+    challenge_blocks: tuple[ChallengeBlock, ...]
+    """The blocks that answers of this epoch were drawn from, oldest first: with them anyone can repeat which
+    answers had to be audited (`validator/audit_coverage.py`)."""
     audits_outstanding: Annotated[int, Field(ge=0)]
-    """Selected requests that were not audited before the epoch had to be scored."""
+    """Answers that had to be audited and were not before the epoch had to be scored. Followers do not
+    follow an epoch that has any."""
     history: tuple[MinerHistory, ...]
-    """Audit results of earlier epochs, as the summary before this one left them."""
+    """Audit results of earlier epochs and the sequential tests, as the summary before this one left them."""
     scoring: ScoringConfig
     scores: tuple[MinerScore, ...]
     weights: tuple[UidWeight, ...]
@@ -95,7 +99,7 @@ def results_of(inputs: EpochInputs, config: ScoringConfig) -> EpochResults:
     return EpochResults(
         scores=scores,
         weights=tuple(UidWeight(uid=uid, weight=value) for uid, value in weights_from_scores(scores).items()),
-        history_after=carry_history(inputs.history, inputs.epoch, inputs.verdicts, config.history_epochs),
+        history_after=carry_history(inputs.history, inputs.epoch, inputs.verdicts, config),
     )
 
 

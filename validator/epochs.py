@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from shared.chain import Block, Neuron
 from shared.signing import Signer
+from validator.audit_coverage import coverage
+from validator.audit_history import standings
 from validator.audit_loop import AuditLoop
 from validator.block_window import BlockWindow
+from validator.challenge_schedule import AuditPlan
 from validator.clock import Clock
-from validator.epoch_state import Epoch, EpochState
+from validator.epoch_state import Epoch, EpochState, SealedEpoch
 from validator.epoch_summary import EpochSummary, epoch_files, file_digests, results_of, seal
-from validator.measurement import EpochInputs, RegisteredMiner
+from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner
 from validator.metagraph import Metagraph
 from validator.request_state import RequestState
 from validator.scoring_config import ScoringConfig
+from validator.sequential_test import Standing
 from validator.weight_state import WeightEntry
 
 log = logging.getLogger(__name__)
@@ -27,7 +31,10 @@ JITTERED_FROM_SECONDS = 300.0
 """Shorter epochs are for trying things out; they last as long as they say."""
 
 MIN_GRACE_MS = 60_000
-"""A closing epoch waits for its audits at least so long, and at most half an epoch."""
+"""A closing epoch waits for its next audit at least so long, and at most half an epoch."""
+
+MAX_GRACES = 4
+"""And for all of them at most so many times as long."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class EpochTerms:
 
     @property
     def grace_ms(self) -> int:
-        """How long a closing epoch waits for its audits while the chain can be read."""
+        """How long a closing epoch waits for its next audit while the chain can be read."""
         return max(MIN_GRACE_MS, round(self.epoch_seconds * 500))
 
 
@@ -71,6 +78,7 @@ class EpochLoop:
         self._audits, self._blocks, self._metagraph = audits, blocks, metagraph
         self._clock, self._chance = clock, chance
         self._chain_trouble_at_ms = 0
+        self._standings: tuple[str, Mapping[str, Standing]] = ("", {})
 
     def ensure_open(self) -> None:
         """Open an epoch if there is none. Blocks."""
@@ -86,6 +94,29 @@ class EpochLoop:
         epoch = self._epochs.in_phase("closing")
         return epoch.number if epoch else None
 
+    def plans(self) -> dict[int, AuditPlan]:
+        """What is to be audited now, by epoch, the closing one first. Blocks.
+
+        While an epoch closes, the standings with which the next one begins are not known.
+        """
+        plans: dict[int, AuditPlan] = {}
+        closing, current = self.closing(), self._epochs.in_phase("open")
+        if closing is not None:
+            drawn = self._requests.count_undrawn(closing) == 0
+            plans[closing] = AuditPlan(self._last_standings(), complete=drawn)
+        if current is not None:
+            known = self._last_standings() if closing is None else None
+            plans[current.number] = AuditPlan(known, complete=False)
+        return plans
+
+    def _last_standings(self) -> Mapping[str, Standing]:
+        """The sequential tests as the newest sealed epoch left them."""
+        sealed = self._epochs.sealed()
+        digest = sealed.digest if sealed else ""
+        if digest != self._standings[0]:
+            self._standings = (digest, _standings_after(sealed))
+        return self._standings[1]
+
     def note_chain_trouble(self) -> None:
         """The chain can't be read: a closing epoch's patience starts anew."""
         self._chain_trouble_at_ms = self._clock()
@@ -99,8 +130,12 @@ class EpochLoop:
         closing = await asyncio.to_thread(self._epochs.in_phase, "closing")
         if closing is None:
             await asyncio.to_thread(self._close_when_over)
-        elif await self._audits.settled(closing.number) or self._out_of_patience(closing):
+        elif await self._is_settled(closing) or self._out_of_patience(closing):
             await self._score(closing)
+
+    async def _is_settled(self, closing: Epoch) -> bool:
+        plans = await asyncio.to_thread(self.plans)
+        return await self._audits.settled(closing.number, plans[closing.number])
 
     def _close_when_over(self) -> None:
         current = self._epochs.in_phase("open")
@@ -109,36 +144,50 @@ class EpochLoop:
 
     def _out_of_patience(self, closing: Epoch) -> bool:
         since = max(closing.closing_since_ms or 0, self._chain_trouble_at_ms)
-        return self._clock() >= since + self._terms.grace_ms
+        progress = max(since, self._audits.newest_audit_at_ms or 0)
+        latest = since + MAX_GRACES * self._terms.grace_ms
+        return self._clock() >= min(progress + self._terms.grace_ms, latest)
 
     async def _score(self, closing: Epoch) -> None:
         neurons = await self._metagraph.refresh()
         newest = self._blocks.newest or await self._blocks.refresh()
-        outstanding = await self._audits.outstanding(closing.number)
-        await asyncio.to_thread(self._seal, closing, neurons, newest, outstanding)
+        await asyncio.to_thread(self._seal, closing, neurons, newest)
 
-    def _seal(self, closing: Epoch, neurons: Sequence[Neuron], newest: Block, outstanding: int) -> None:
-        summary = self._summary(closing, neurons, newest, outstanding)
+    def _seal(self, closing: Epoch, neurons: Sequence[Neuron], newest: Block) -> None:
+        before = self._epochs.sealed()
+        inputs, outstanding = self._audited(self._inputs(closing, neurons, before))
+        summary = self._summary(closing, inputs, outstanding, before, newest)
         hotkeys = {miner.uid: miner.hotkey for miner in summary.miners}
         entries = [WeightEntry(one.uid, hotkeys[one.uid], one.weight) for one in summary.weights]
         detail = "" if entries else "no miner earned anything; every score says why"
-        self._epochs.save_scored(closing.number, seal(summary, self._signer), entries, detail)
+        judged = {(one.request_id, one.miner_hotkey) for one in inputs.verdicts}
+        self._epochs.save_scored(closing.number, seal(summary, self._signer), entries, detail, judged)
         log.info(
             "epoch %d is scored: %d of %d miners earn", closing.number, len(entries), len(summary.scores)
         )
 
+    def _audited(self, inputs: EpochInputs) -> tuple[EpochInputs, int]:
+        """The inputs with exactly the verdicts that the rule asks for, and how many of them are missing."""
+        found = coverage(inputs, self._terms.scoring)
+        if found.missing:
+            log.warning(
+                "epoch %d has to be scored without %d of its audits, so watchtowers will not follow it: "
+                "keep the auditor running, and give it a faster --device or longer --epoch-seconds",
+                inputs.epoch,
+                len(found.missing),
+            )
+        surplus = set(found.surplus)
+        kept = [one for one in inputs.verdicts if (one.request_id, one.miner_hotkey) not in surplus]
+        return replace(inputs, verdicts=kept), len(found.missing)
+
     def _summary(
-        self, closing: Epoch, neurons: Sequence[Neuron], newest: Block, outstanding: int
+        self,
+        closing: Epoch,
+        inputs: EpochInputs,
+        outstanding: int,
+        before: SealedEpoch | None,
+        newest: Block,
     ) -> EpochSummary:
-        before = self._epochs.sealed()
-        requests = self._requests.facts(closing.number)
-        inputs = EpochInputs(
-            epoch=closing.number,
-            requests=requests,
-            verdicts=self._requests.verdicts(closing.number),
-            miners=_registered(neurons, {request.miner_hotkey for request in requests}),
-            history=before.summary().history_after if before else (),
-        )
         results = results_of(inputs, self._terms.scoring)
         return EpochSummary(
             netuid=self._terms.netuid,
@@ -153,11 +202,30 @@ class EpochLoop:
             previous_digest=before.digest if before else None,
             files=file_digests(epoch_files(closing.number, inputs.requests, inputs.verdicts)),
             miners=tuple(inputs.miners),
+            challenge_blocks=tuple(inputs.blocks),
             audits_outstanding=outstanding,
             history=tuple(inputs.history),
             scoring=self._terms.scoring,
             **dict(results),
         )
+
+    def _inputs(self, closing: Epoch, neurons: Sequence[Neuron], before: SealedEpoch | None) -> EpochInputs:
+        requests = self._requests.facts(closing.number)
+        return EpochInputs(
+            epoch=closing.number,
+            requests=requests,
+            verdicts=self._requests.verdicts(closing.number),
+            miners=_registered(neurons, {request.miner_hotkey for request in requests}),
+            history=before.summary().history_after if before else (),
+            blocks=tuple(
+                ChallengeBlock(number=one.number, hash=one.hash, timestamp_ms=one.timestamp_ms)
+                for one in self._requests.challenge_blocks(closing.number)
+            ),
+        )
+
+
+def _standings_after(sealed: SealedEpoch | None) -> Mapping[str, Standing]:
+    return standings(sealed.summary().history_after) if sealed else {}
 
 
 def _registered(neurons: Sequence[Neuron], served: set[str]) -> tuple[RegisteredMiner, ...]:

@@ -1,26 +1,28 @@
 """An epoch's inputs, and what is counted about each miner before miners are compared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
+from shared.receipts import UnixMs
 from validator.audit_history import (
     NO_AUDITS,
     AuditCounts,
     MinerHistory,
     count_verdicts,
+    standings,
     sum_tallies,
     within_window,
 )
+from validator.audit_rate import audit_rate
+from validator.comparison import median, speed
 from validator.request_facts import RequestFacts
 from validator.scoring_config import ScoringConfig
+from validator.sequential_test import NEWCOMER, Standing, Step, steps
 from validator.verdicts import Verdict
-
-SHORTEST_DURATION_MS = 1.0
-"""Shorter answers count as if they had taken this long: no network is faster, and speeds stay finite."""
 
 Uid = Annotated[int, Field(ge=0, lt=1 << 16)]
 
@@ -32,6 +34,14 @@ class RegisteredMiner(Message):
     hotkey: Ss58
 
 
+class ChallengeBlock(Message):
+    """A block that challenges of an epoch were drawn from; the time is the block's own."""
+
+    number: Annotated[int, Field(ge=0)]
+    hash: Annotated[str, Field(max_length=66)]
+    timestamp_ms: UnixMs
+
+
 @dataclass(frozen=True)
 class EpochInputs:
     """Everything that decides an epoch's scores; order does not matter."""
@@ -41,11 +51,20 @@ class EpochInputs:
     verdicts: Sequence[Verdict]
     miners: Sequence[RegisteredMiner]
     history: Sequence[MinerHistory]
+    blocks: Sequence[ChallengeBlock] = ()
 
 
 @dataclass(frozen=True)
 class MinerMeasures:
-    """What was counted about one hotkey; `now` holds this epoch's audits, `earlier` those of its history."""
+    """What was counted about one hotkey.
+
+    Attributes:
+        failed: transport failures, and refusals of requests that another miner answered.
+        answers: the answers that speak about speed.
+        now: this epoch's audits; `earlier` those of its history.
+        before: the sequential test before the epoch; `steps` what each audit did to it.
+        audit_rate: the share of its answers that was audited.
+    """
 
     hotkey: str
     uid: int | None
@@ -53,28 +72,26 @@ class MinerMeasures:
     answered: int
     failed: int
     output_tokens: int
+    answers: tuple[RequestFacts, ...]
     tokens_per_s: float | None
     ttft_ms: float | None
     now: AuditCounts
     earlier: AuditCounts
+    before: Standing
+    steps: tuple[Step, ...]
+    audit_rate: float
+
+    @property
+    def after(self) -> Standing:
+        """The sequential test after the epoch."""
+        return self.steps[-1].after if self.steps else self.before
 
 
-def _median(values: Iterable[float]) -> float | None:
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def _speed(answered: Sequence[RequestFacts], config: ScoringConfig) -> float | None:
-    """Median tokens/s over whole answers, first token's wait included: a burst at the end gains nothing."""
-    speaking = [request for request in answered if request.output_tokens]
-    long = [request for request in speaking if request.output_tokens >= config.speed_min_tokens]
-    return _median(
-        request.output_tokens * 1000 / max(request.duration_ms, SHORTEST_DURATION_MS)
-        for request in long or speaking
-    )
+def _speaking(answered: Sequence[RequestFacts], config: ScoringConfig) -> tuple[RequestFacts, ...]:
+    """Answers with tokens: the long ones, or all if there are no long ones."""
+    speaking = tuple(request for request in answered if request.output_tokens)
+    long = tuple(request for request in speaking if request.output_tokens >= config.speed_min_tokens)
+    return long or speaking
 
 
 def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeasures]:
@@ -82,45 +99,73 @@ def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeas
     requests: dict[str, list[RequestFacts]] = {miner.hotkey: [] for miner in inputs.miners}
     for request in inputs.requests:
         requests.setdefault(request.miner_hotkey, []).append(request)
-    verdicts: dict[str, list[Verdict]] = {}
+    verdicts: dict[str, list[Verdict]] = {hotkey: [] for hotkey in requests}
     for verdict in inputs.verdicts:
         verdicts.setdefault(verdict.miner_hotkey, []).append(verdict)
+    answered_requests = {one.serves for one in inputs.requests if one.outcome == "answered"}
+    past = {one.hotkey: one for one in inputs.history}
+    tests = standings(inputs.history)
     uids = {miner.hotkey: miner.uid for miner in inputs.miners}
-    earlier = {
-        past.hotkey: sum_tallies(within_window(past, inputs.epoch, config.history_epochs))
-        for past in inputs.history
-    }
     return [
         _measure(
             hotkey,
             uids.get(hotkey),
             requests[hotkey],
-            count_verdicts(verdicts.get(hotkey, ())),
-            earlier.get(hotkey, NO_AUDITS),
+            answered_requests,
+            _Audited(
+                verdicts[hotkey],
+                tests.get(hotkey, NEWCOMER),
+                _earlier(past.get(hotkey), inputs.epoch, config),
+            ),
             config,
         )
         for hotkey in sorted(requests)
     ]
 
 
+@dataclass(frozen=True)
+class _Audited:
+    """The audits of one hotkey."""
+
+    verdicts: Sequence[Verdict]
+    before: Standing
+    earlier: AuditCounts
+
+
+def _earlier(past: MinerHistory | None, epoch: int, config: ScoringConfig) -> AuditCounts:
+    return sum_tallies(within_window(past, epoch, config.history_epochs)) if past else NO_AUDITS
+
+
 def _measure(
     hotkey: str,
     uid: int | None,
     requests: Sequence[RequestFacts],
-    now: AuditCounts,
-    earlier: AuditCounts,
+    answered_requests: set[str],
+    audited: _Audited,
     config: ScoringConfig,
 ) -> MinerMeasures:
     answered = [request for request in requests if request.outcome == "answered"]
+    speaking = _speaking(answered, config)
     return MinerMeasures(
         hotkey=hotkey,
         uid=uid,
         requests=len(requests),
         answered=len(answered),
-        failed=sum(request.outcome == "failed" for request in requests),
+        failed=sum(_is_failure(request, answered_requests) for request in requests),
         output_tokens=sum(request.output_tokens for request in answered),
-        tokens_per_s=_speed(answered, config),
-        ttft_ms=_median(request.ttft_ms for request in answered if request.ttft_ms is not None),
-        now=now,
-        earlier=earlier,
+        answers=speaking,
+        tokens_per_s=median(speed(request) for request in speaking),
+        ttft_ms=median(request.ttft_ms for request in answered if request.ttft_ms is not None),
+        now=count_verdicts(audited.verdicts),
+        earlier=audited.earlier,
+        before=audited.before,
+        steps=steps(audited.before, audited.verdicts, config),
+        audit_rate=audit_rate(audited.before, ((one.outcome, one.log_e) for one in audited.verdicts), config),
+    )
+
+
+def _is_failure(request: RequestFacts, answered_requests: set[str]) -> bool:
+    """A refusal is the client's fault unless another miner answered the same request."""
+    return request.outcome == "failed" or (
+        request.outcome == "refused" and request.serves in answered_requests
     )

@@ -31,6 +31,7 @@ class RequestFacts(Message):
 
     version: Literal["request/1"] = "request/1"
     request_id: RequestId
+    client_request: RequestId | None = None
     gateway_hotkey: Ss58
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58
@@ -52,6 +53,11 @@ class RequestFacts(Message):
     def key(self) -> tuple[str, str]:
         """What identifies one attempt at one miner; also the order in published files."""
         return self.request_id, self.miner_hotkey
+
+    @property
+    def serves(self) -> str:
+        """What all attempts at one client's request have in common; of an older log, the attempt's own id."""
+        return self.client_request or self.request_id
 
 
 def facts_of(record: RequestRecord) -> RequestFacts:

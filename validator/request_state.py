@@ -31,9 +31,9 @@ class DrawnRequest:
     """A drawn request and, once it is audited, how that ended."""
 
     key: RequestKey
-    epoch: int
     draw: float
-    outcome: VerdictOutcome | None
+    outcome: VerdictOutcome | None = None
+    log_e: float = 0.0
 
 
 def is_auditable(record: RequestRecord) -> bool:
@@ -130,33 +130,35 @@ class RequestState:
             return int(connection.execute(query).scalar_one())
 
     def drawn(self, epoch: int) -> list[DrawnRequest]:
-        """All drawn requests of `epoch`."""
-        return self._drawn(requests.c.epoch == epoch)
-
-    def due(self, rate: float) -> list[DrawnRequest]:
-        """Requests of unscored epochs that are drawn below `rate` and have no verdict."""
-        return self._drawn(
-            and_(requests.c.draw < rate, requests.c.record.is_not(None), verdicts.c.outcome.is_(None))
-        )
-
-    def _drawn(self, condition: ColumnElement[bool]) -> list[DrawnRequest]:
+        """All drawn requests of `epoch`, smallest draw first."""
         query = (
             select(
                 requests.c.request_id,
                 requests.c.miner_hotkey,
-                requests.c.epoch,
                 requests.c.draw,
                 verdicts.c.outcome,
+                verdicts.c.log_e,
             )
             .select_from(requests.outerjoin(verdicts, _verdict_of_request()))
-            .where(requests.c.draw.is_not(None), requests.c.auditable, condition)
+            .where(requests.c.epoch == epoch, requests.c.draw.is_not(None), requests.c.auditable)
             .order_by(requests.c.draw, requests.c.request_id, requests.c.miner_hotkey)
         )
         with self._database.reading() as connection:
             return [
-                DrawnRequest((row.request_id, row.miner_hotkey), row.epoch, row.draw, row.outcome)
+                DrawnRequest((row.request_id, row.miner_hotkey), row.draw, row.outcome, row.log_e or 0.0)
                 for row in connection.execute(query)
             ]
+
+    def challenge_blocks(self, epoch: int) -> list[Block]:
+        """The challenge blocks of all drawn requests of `epoch`, oldest first."""
+        query = (
+            select(requests.c.challenge_block, requests.c.challenge_block_hash, requests.c.challenge_block_ms)
+            .where(requests.c.epoch == epoch, requests.c.auditable, requests.c.draw.is_not(None))
+            .distinct()
+            .order_by(requests.c.challenge_block)
+        )
+        with self._database.reading() as connection:
+            return [Block(*row) for row in connection.execute(query)]
 
     def audit_of(self, key: RequestKey) -> tuple[RequestRecord, Block] | None:
         """The record and challenge block of a drawn request; None once its epoch is scored."""
@@ -184,6 +186,7 @@ class RequestState:
                     miner_hotkey=verdict.miner_hotkey,
                     epoch=row.epoch,
                     outcome=verdict.outcome,
+                    log_e=verdict.log_e,
                     body=canonical_json(verdict).decode(),
                 )
             )
@@ -196,18 +199,20 @@ class RequestState:
             found = [RequestFacts.model_validate_json(text) for text in connection.execute(query).scalars()]
         return sorted(found, key=lambda facts: facts.key)
 
-    def verdicts(self, epoch: int) -> list[Verdict]:
-        """The verdicts of `epoch`, in the order of publication."""
+    def verdicts(self, epoch: int, hotkey: str | None = None) -> list[Verdict]:
+        """The verdicts of `epoch`, of all miners or of one, in the order of publication."""
         query = select(verdicts.c.body).where(verdicts.c.epoch == epoch)
+        if hotkey is not None:
+            query = query.where(verdicts.c.miner_hotkey == hotkey)
         with self._database.reading() as connection:
             found = [Verdict.model_validate_json(text) for text in connection.execute(query).scalars()]
         return sorted(found, key=lambda verdict: (verdict.request_id, verdict.miner_hotkey))
 
     def forget(self, epoch: int) -> None:
-        """Drop the requests and verdicts of a published epoch: the store has them."""
+        """Drop the requests and verdicts of published epochs up to `epoch`: the store has them."""
         with self._database.writing() as connection:
-            connection.execute(delete(requests).where(requests.c.epoch == epoch))
-            connection.execute(delete(verdicts).where(verdicts.c.epoch == epoch))
+            connection.execute(delete(requests).where(requests.c.epoch <= epoch))
+            connection.execute(delete(verdicts).where(verdicts.c.epoch <= epoch))
 
 
 def _is(key: RequestKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

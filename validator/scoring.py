@@ -1,28 +1,38 @@
 """Scores of an epoch: a pure function of what is published, so that anyone can repeat it.
 
 No clock, network or random source. Only counting, sorting and the IEEE 754 operations + − × ÷, which
-are rounded the same way on every machine, and no sum of more than a handful of floats: the same inputs,
-in whatever order, give the same bits anywhere.
+are rounded the same way on every machine, and no sum whose order could vary: the same inputs, in
+whatever order, give the same bits anywhere.
 
-    score = reliability × (0.4 × throughput + 0.2 × latency + 0.4 × verification)
+    score = reliability × throughput × (0.40 + 0.20 × latency + 0.40 × verification)
 
-    throughput    median of output tokens / second over answered requests, ÷ the best eligible miner's
-    latency       (best median time to first token + 50 ms) ÷ (own + 50 ms)
+    throughput    speed compared with the best eligible miner's, answers of one shape with each other
+    latency       the same of 1 ÷ (time to the first token + 50 ms), over streamed answers
     verification  (passes + 2) ÷ (passes + fails + 2), over this epoch and the hotkey's last twelve
     reliability   (answered + 2) ÷ (answered + failed + 2)
 
-A miner earns nothing when an audit rule gates it, when no audit of this epoch passed, when it answered
-nothing, or when its hotkey has left the subnet. Every zero says why.
+Throughput is a factor, not a summand: honest income is proportional to the speed served, and a machine
+that two uids share, each at half the speed, earns what it earns under one. What a unit of that work earns
+depends for 20 % on latency and for 40 % on verification. In a plain sum a second uid would have earned its
+latency and verification once more, for nothing.
+
+A miner earns nothing when the sequential test rejected it at any time in the epoch, when at least two
+audits of the epoch were decided and all failed, when none ever passed, when it answered nothing, or when
+its hotkey has left the subnet. An epoch in which nothing could be audited costs an honest miner nothing.
+Every zero says why.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
+from validator.comparison import compare, promptness_samples, speed_sample
 from validator.measurement import EpochInputs, MinerMeasures, Uid, measure_miners
 from validator.scoring_config import ScoringConfig
+from validator.sequential_test import is_rejected
 
 Part = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,6 +51,10 @@ class MinerScore(Message):
     passes: int
     fails: int
     inconclusive: int
+    audit_rate: Part
+    log_evidence: Annotated[float, Field(ge=0)]
+    """Of the sequential test after the epoch; it rejects from `ScoringConfig.reject_log_evidence`."""
+    support: int
     throughput: Part | None
     latency: Part | None
     verification: Part | None
@@ -49,50 +63,65 @@ class MinerScore(Message):
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """Eligible miners side by side, by hotkey; a miner without streamed answers has no latency."""
+
+    throughput: Mapping[str, float]
+    latency: Mapping[str, float]
+
+
 def score(inputs: EpochInputs, config: ScoringConfig) -> list[MinerScore]:
     """Scores from 0 to 1, by uid; hotkeys that have left come last."""
     measured = measure_miners(inputs, config)
     obstacles = {miner.hotkey: _obstacles(miner, config) for miner in measured}
-    eligible = [miner for miner in measured if not obstacles[miner.hotkey]]
-    best_speed = max((miner.tokens_per_s or 0.0 for miner in eligible), default=0.0)
-    best_ttft = min((miner.ttft_ms for miner in eligible if miner.ttft_ms is not None), default=None)
+    compared = _compared([miner for miner in measured if not obstacles[miner.hotkey]], config)
     scores = [
-        _zero(miner, obstacles[miner.hotkey])
-        if obstacles[miner.hotkey]
-        else _earned(miner, best_speed, best_ttft, config)
+        _zero(miner, obstacles[miner.hotkey]) if obstacles[miner.hotkey] else _earned(miner, compared, config)
         for miner in measured
     ]
     return sorted(scores, key=lambda one: (one.uid is None, one.uid or 0, one.hotkey))
 
 
-def _gated(passes: int, fails: int, config: ScoringConfig) -> bool:
-    return fails >= config.gate_fails and fails > config.gate_fail_share * (passes + fails)
+def _compared(eligible: Sequence[MinerMeasures], config: ScoringConfig) -> _Comparison:
+    speeds = {miner.hotkey: [speed_sample(answer) for answer in miner.answers] for miner in eligible}
+    promptness = {
+        miner.hotkey: promptness_samples(miner.answers, config.ttft_softening_ms) for miner in eligible
+    }
+    return _Comparison(compare(speeds), compare(promptness))
 
 
 def _obstacles(miner: MinerMeasures, config: ScoringConfig) -> tuple[str, ...]:
     """Why this miner earns nothing; empty when it earns."""
-    now, all_passes = miner.now, miner.now.passes + miner.earlier.passes
-    all_fails = miner.now.fails + miner.earlier.fails
-    limit = f"the limit is {config.gate_fail_share * 100:g} %"
+    now = miner.now
     reasons = []
     if miner.uid is None:
         reasons.append("the hotkey is no longer registered on the subnet")
-    if _gated(now.passes, now.fails, config):
-        reasons.append(f"{now.fails} of {now.passes + now.fails} audits failed in this epoch; {limit}")
-    elif _gated(all_passes, all_fails, config):
-        reasons.append(
-            f"{all_fails} of {all_passes + all_fails} audits failed in this epoch "
-            f"and the last {config.history_epochs}; {limit}"
-        )
+    reasons += _rejection(miner, config)
     if not miner.requests:
         reasons.append("no request reached this miner: check that its axon is registered and reachable")
     elif not miner.answered:
         reasons.append(f"none of {miner.requests} requests was answered, {miner.failed} failed")
-    elif not now.passes:
-        reasons.append(f"no audit passed in this epoch ({now.fails} failed, {now.inconclusive} inconclusive)")
     elif not miner.output_tokens:
         reasons.append("no answer held a token")
+    elif not now.passes and now.fails >= config.supporting_audits:
+        reasons.append(f"all {now.fails} decided audits failed in this epoch")
+    elif not now.passes and not miner.earlier.passes:
+        reasons.append(f"no audit has passed yet ({now.fails} failed, {now.inconclusive} inconclusive)")
     return tuple(reasons)
+
+
+def _rejection(miner: MinerMeasures, config: ScoringConfig) -> Iterable[str]:
+    """Rejected at any time of the epoch: who cheats early and passes late is not paid for both."""
+    stages = [miner.before, *(one.after for one in miner.steps)]
+    rejected = [one for one in stages if is_rejected(one, config)]
+    if rejected:
+        peak = max(rejected, key=lambda one: (one.log_evidence, one.support))
+        yield (
+            f"the sequential test rejects this hotkey: its evidence stood at {peak.log_evidence:.2f} in this "
+            f"epoch, the limit is {config.reject_log_evidence:.2f}, {peak.support} audits support it; "
+            f"it stands at {miner.after.log_evidence:.2f} now and falls with every audit that passes"
+        )
 
 
 def _report(miner: MinerMeasures) -> dict[str, object]:
@@ -108,6 +137,9 @@ def _report(miner: MinerMeasures) -> dict[str, object]:
         "passes": miner.now.passes,
         "fails": miner.now.fails,
         "inconclusive": miner.now.inconclusive,
+        "audit_rate": miner.audit_rate,
+        "log_evidence": miner.after.log_evidence,
+        "support": miner.after.support,
     }
 
 
@@ -116,22 +148,14 @@ def _zero(miner: MinerMeasures, reasons: tuple[str, ...]) -> MinerScore:
     return MinerScore.model_validate(_report(miner) | parts | {"score": 0.0, "reasons": reasons})
 
 
-def _earned(
-    miner: MinerMeasures, best_speed: float, best_ttft: float | None, config: ScoringConfig
-) -> MinerScore:
-    throughput = (miner.tokens_per_s or 0.0) / best_speed if best_speed else 0.0
-    latency = throughput
-    if miner.ttft_ms is not None and best_ttft is not None:
-        latency = (best_ttft + config.ttft_softening_ms) / (miner.ttft_ms + config.ttft_softening_ms)
+def _earned(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig) -> MinerScore:
+    throughput = compared.throughput[miner.hotkey]
+    latency = compared.latency.get(miner.hotkey, throughput)
     passes = miner.now.passes + miner.earlier.passes + config.virtual_passes
     verification = passes / (passes + miner.now.fails + miner.earlier.fails)
     answers = miner.answered + config.virtual_answers
     reliability = answers / (answers + miner.failed)
-    weighted = (
-        config.throughput_share * throughput
-        + config.latency_share * latency
-        + config.verification_share * verification
-    )
+    unit = config.base_share + config.latency_share * latency + config.verification_share * verification
     return MinerScore.model_validate(
         _report(miner)
         | {
@@ -139,26 +163,28 @@ def _earned(
             "latency": latency,
             "verification": verification,
             "reliability": reliability,
-            "score": min(1.0, reliability * weighted),
-            "reasons": tuple(_remarks(miner, best_speed, best_ttft, config)),
+            "score": min(1.0, reliability * throughput * unit),
+            "reasons": tuple(_remarks(miner, compared, config)),
         }
     )
 
 
-def _remarks(
-    miner: MinerMeasures, best_speed: float, best_ttft: float | None, config: ScoringConfig
-) -> Iterable[str]:
+def _remarks(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig) -> Iterable[str]:
     """What a miner that earns could do better, in words."""
-    yield f"median {miner.tokens_per_s or 0.0:.1f} tokens/s; the best has {best_speed:.1f}"
-    if miner.ttft_ms is not None and best_ttft is not None:
-        yield f"median {miner.ttft_ms:.0f} ms to the first token; the best has {best_ttft:.0f}"
-    else:
+    throughput, latency = compared.throughput[miner.hotkey], compared.latency.get(miner.hotkey)
+    yield f"on answers of the same shape it has {throughput * 100:.0f} % of the best miner's speed"
+    if latency is None:
         yield "no streamed answer in this epoch: latency counts like throughput"
+    else:
+        yield f"and {latency * 100:.0f} % of the best promptness to the first token"
     if miner.failed:
-        yield f"{miner.failed} of {miner.requests} requests failed"
+        yield f"{miner.failed} of {miner.requests} requests failed, or were refused and answered by another"
     fails = miner.now.fails + miner.earlier.fails
     audits = fails + miner.now.passes + miner.earlier.passes
     if fails:
         yield f"{fails} of {audits} audits failed in this epoch and the last {config.history_epochs}"
+    if miner.after.log_evidence > 0:
+        limit = config.reject_log_evidence
+        yield f"the sequential test stands at {miner.after.log_evidence:.2f}; it rejects from {limit:.2f}"
     if audits < config.settled_audits:
         yield f"{audits} of {config.settled_audits} audits that settle the pass rate: it is provisional"

@@ -1,4 +1,4 @@
-"""The auditor's HTTP port: health, the leaderboard, sealed epochs, the calibration file."""
+"""The auditor's HTTP port: health, the leaderboard, a miner's audits, sealed epochs, the calibration file."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,13 +8,18 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from validator.audit_history import standings
 from validator.audit_loop import AuditLoop
 from validator.block_window import BlockWindow
 from validator.clock import Clock
 from validator.epoch_state import EpochState
 from validator.epoch_summary import EpochSummary
+from validator.miner_status import EpochAudits, miner_status
 from validator.record_follower import RecordFollower
+from validator.request_state import RequestState
 from validator.scoring import MinerScore
+from validator.scoring_config import ScoringConfig
+from validator.sequential_test import NEWCOMER, Standing
 from validator.troubles import Troubles
 from validator.weight_state import EpochWeights, WeightQueue
 
@@ -29,7 +34,9 @@ class StatusSources:
     netuid: int
     model: str
     calibration: Path
+    scoring: ScoringConfig
     epochs: EpochState
+    requests: RequestState
     weights: WeightQueue
     follower: RecordFollower
     audits: AuditLoop
@@ -50,6 +57,10 @@ def build_status_app(sources: StatusSources) -> FastAPI:
     @app.get("/scores")
     async def scores() -> JSONResponse:
         return JSONResponse(await asyncio.to_thread(_leaderboard, sources))
+
+    @app.get("/miners/{hotkey}")
+    async def miner(hotkey: str) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(_miner, sources, hotkey))
 
     @app.get("/epochs")
     async def epochs() -> JSONResponse:
@@ -122,10 +133,24 @@ def _row(score: MinerScore, summary: EpochSummary) -> dict[str, Any]:
         "tokens_per_s": score.tokens_per_s,
         "ttft_ms": score.ttft_ms,
         "audits": {"pass": score.passes, "fail": score.fails, "inconclusive": score.inconclusive},
+        "audit_rate": score.audit_rate,
+        "log_evidence": score.log_evidence,
         "score": score.score,
         "weight": weights.get(score.uid, 0) if score.uid is not None else 0,
         "reasons": list(score.reasons),
     }
+
+
+def _miner(sources: StatusSources, hotkey: str) -> dict[str, Any]:
+    """The sequential test of one hotkey, audit by audit, from the newest sealed epoch on."""
+    sealed = sources.epochs.sealed()
+    before: dict[str, Standing] = standings(sealed.summary().history) if sealed else {}
+    first = sealed.number if sealed else 0
+    recent = [one for one in reversed(sources.epochs.list(LISTED_EPOCHS)) if one.number >= first]
+    audits = [
+        EpochAudits(one.number, one.phase, sources.requests.verdicts(one.number, hotkey)) for one in recent
+    ]
+    return miner_status(hotkey, before.get(hotkey, NEWCOMER), audits, sources.scoring)
 
 
 def _epochs(epochs: EpochState) -> dict[str, Any]:

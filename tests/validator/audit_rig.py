@@ -69,19 +69,17 @@ class AuditRig:
         chain: ExampleChain | None = None,
         clock: ExampleClock | None = None,
         signer: Keypair = AUDITOR,
-        rate: float = 0.1,
-        minimum: int = 5,
+        config: ScoringConfig | None = None,
     ) -> None:
+        config = config or ScoringConfig()
         self.chain = chain or ExampleChain(subnet())
         self.clock = clock or ExampleClock(block_number(self.chain.height).timestamp_ms)
         self.auditor = ExampleAuditor({CHEAT.ss58_address: "fail"})
         self.requests, self.epochs = RequestState(database), EpochState(database)
         self.weights = WeightQueue(database)
         self.blocks, self.metagraph = BlockWindow(self.chain), Metagraph(self.chain)
-        self.audits = AuditLoop(
-            self.requests, self.auditor, self.blocks, self.metagraph, rate, minimum, self.clock
-        )
-        terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, ScoringConfig())
+        self.audits = AuditLoop(self.requests, self.auditor, self.blocks, self.metagraph, config, self.clock)
+        terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, config)
         self.loop = EpochLoop(
             terms,
             self.epochs,
@@ -109,7 +107,7 @@ class AuditRig:
 
     async def step(self) -> None:
         """What the process does once a second, and then the audits that it started."""
-        await self.audits.step(self.loop.closing())
+        await self.audits.step(self.loop.plans())
         await self.audits.join()
         await self.loop.step()
 
@@ -136,4 +134,4 @@ class AuditRig:
         )
         publish(store, sealed, files)
         self.epochs.mark_published(sealed.number)
-        self.requests.forget(sealed.number)
+        self.requests.forget(sealed.number - 1)

@@ -12,7 +12,8 @@ from shared.errors import ChainUnavailable
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
 from validator.challenge_selection import record_seed
-from validator.verdicts import Verdict, VerdictOutcome
+from validator.evidence import log_e_value
+from validator.verdicts import Evidence, Verdict, VerdictOutcome
 
 GATEWAY = Keypair.create_from_uri("//Gateway")
 AUDITOR = Keypair.create_from_uri("//Auditor")
@@ -100,7 +101,14 @@ def example_record(
     )
 
 
-def example_verdict(record: RequestRecord, block: Block, outcome: VerdictOutcome = "pass") -> Verdict:
+UNREMARKABLE = (Evidence(statistic="typical", score=1.0, p_value=0.5),)
+LOG_E: Mapping[VerdictOutcome, float] = {"pass": log_e_value(UNREMARKABLE), "fail": 13.8, "inconclusive": 0.0}
+"""What audits count: a pass with a p-value of about one half, a failed exact check, and nothing."""
+
+
+def example_verdict(
+    record: RequestRecord, block: Block, outcome: VerdictOutcome = "pass", log_e: float | None = None
+) -> Verdict:
     """A verdict on one record, its challenge drawn by the rule."""
     return Verdict(
         request_id=record.request_id,
@@ -109,10 +117,10 @@ def example_verdict(record: RequestRecord, block: Block, outcome: VerdictOutcome
         outcome=outcome,
         check="all" if outcome == "pass" else "sketch",
         reason="every check held" if outcome == "pass" else "the sketches are too far off",
-        score=1.0 if outcome == "pass" else 40.0,
-        limit=4.0,
+        evidence=UNREMARKABLE if outcome == "pass" else (),
+        log_e=LOG_E[outcome] if log_e is None else log_e,
         points=(),
-        replay_score=None,
+        tokens=None,
         challenge_block=block.number,
         challenge_block_hash=block.hash,
         challenge_seed=record_seed(record, block),

@@ -18,6 +18,7 @@ from tests.validator.auditor_examples import (
     AUDITOR,
     CHEAT,
     FOLLOWER,
+    HONEST,
     SECRET,
     ExampleAuditor,
     ExampleChain,
@@ -128,7 +129,7 @@ async def test_from_records_to_weights_and_a_sound_epoch(running: Running) -> No
     cheat = board["scores"][-1]
     assert (cheat["score"], cheat["weight"], cheat["audits"]["pass"]) == (0.0, 0, 0)
     assert cheat["audits"]["fail"] >= 5
-    assert "audits failed" in cheat["reasons"][0]
+    assert "the sequential test rejects this hotkey" in cheat["reasons"][0]
     assert board["scores"][0]["weight"] == 65535
     assert running.chain.on_chain[0].keys() == {1, 2}
     store = FolderStore(running.config.state_folder / "store")
@@ -251,6 +252,22 @@ async def test_the_calibration_file_and_sealed_epochs_are_served(running: Runnin
         sealed = await client.get("/epochs/1")
     store = FolderStore(running.config.state_folder / "store")
     assert sealed.content == store.get("epochs/1.json")
+
+
+async def test_a_miner_reads_how_each_audit_ended_and_what_it_did(running: Running) -> None:
+    async with running.run() as client:
+        stranger = await answer(client, f"/miners/{FOLLOWER.ss58_address}")
+        assert (stranger["rejected"], stranger["standing"]["audits"]) == (False, 0)
+        await run_one_epoch(running, client, 1)
+        cheat = await answer(client, f"/miners/{CHEAT.ss58_address}")
+        honest = await answer(client, f"/miners/{HONEST.ss58_address}")
+    assert (cheat["rejected"], honest["rejected"]) == (True, False)
+    assert cheat["audit_rate"] == 1.0
+    (first, current) = cheat["epochs"]
+    assert (first["epoch"], first["phase"], current["phase"]) == (1, "published", "open")
+    assert {one["outcome"] for one in first["audits"]} == {"fail"}
+    assert "the test rejects the miner" in first["audits"][-1]["explanation"]
+    assert honest["audit_rate"] < 1.0
 
 
 async def test_no_text_remains_in_the_state_after_publication(running: Running) -> None:

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from shared.errors import ConfigError
-from validator.database import MIGRATIONS, Database, cursors, sqlite_url
+from validator.database import MIGRATIONS, Database, cursors, epochs, sqlite_url, verdicts
 
 
 def test_a_new_database_has_the_newest_version(tmp_path: Path) -> None:
@@ -22,6 +22,24 @@ def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:
     first.close()
     second = Database(url)
     with second.reading() as connection:
+        assert connection.execute(select(cursors.c.offset_bytes)).scalars().all() == [2]
+    second.close()
+
+
+def test_a_database_of_the_first_version_begins_anew_and_keeps_its_place_in_the_log(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "audit.sqlite")
+    first = Database(url)
+    with first.writing() as connection:
+        connection.execute(insert(cursors).values(source="a", segment=1, offset_bytes=2))
+        connection.execute(insert(epochs).values(number=7, state="open", opened_at_ms=1, ends_at_ms=2))
+    first.close()
+    with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+        connection.execute("ALTER TABLE verdicts DROP COLUMN log_e")
+        connection.execute("UPDATE schema_version SET version = 1")
+    second = Database(url)
+    with second.reading() as connection:
+        assert connection.execute(select(verdicts.c.log_e)).all() == []
+        assert connection.execute(select(epochs.c.number)).all() == []
         assert connection.execute(select(cursors.c.offset_bytes)).scalars().all() == [2]
     second.close()
 

@@ -8,10 +8,11 @@ import pytest
 from bittensor.sp_core import Keypair
 
 from shared.canonical import canonical_json, sha256_hex
-from shared.errors import ObjectMissing
+from shared.errors import ChainUnavailable, ObjectMissing
 from shared.object_store import FolderStore
 from tests.validator.audit_rig import NETUID, AuditRig, epoch_traffic
-from tests.validator.auditor_examples import AUDITOR, CHEAT, FOLLOWER, block_number
+from tests.validator.auditor_examples import AUDITOR, CHEAT, FOLLOWER, HONEST, block_number, many_records
+from validator.audit_coverage import check_coverage
 from validator.database import Database
 from validator.epoch_check import MAX_CLOCK_SKEW_MS, Expectations, FollowedEpoch, check_latest
 from validator.epoch_evidence import EpochRefused
@@ -32,6 +33,7 @@ from validator.epoch_summary import (
 )
 from validator.measurement import EpochInputs
 from validator.request_facts import RequestFacts
+from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
 HOUR_MS = 3_600_000
@@ -298,7 +300,7 @@ def test_weights_that_do_not_follow_are_refused(
 
 def test_other_constants_are_refused(published: Published) -> None:
     summary = published.summary()
-    lenient = summary.scoring.model_copy(update={"gate_fail_share": 1.0})
+    lenient = summary.scoring.model_copy(update={"reject_log_evidence": 1000.0})
     inputs = EpochInputs(2, published.requests(), published.verdicts(), summary.miners, summary.history)
     published.lie(scoring=lenient, **dict(results_of(inputs, lenient)))
     assert published.refusal() == "constants"
@@ -349,11 +351,101 @@ def test_a_challenge_drawn_with_another_block_than_stated_is_refused(published: 
     assert published.refusal() == "evidence"
 
 
+def test_an_audit_that_was_left_out_is_refused(published: Published) -> None:
+    published.lie_with_evidence(published.requests(), published.verdicts()[1:])
+    assert published.refusal() == "evidence"
+    published.lie(audits_outstanding=1)
+    assert published.refusal() == "evidence", "admitting it is honest, and yet nothing to follow"
+
+
+def test_outstanding_audits_that_are_not_are_refused(published: Published) -> None:
+    published.lie(audits_outstanding=1)
+    assert published.refusal() == "evidence"
+
+
+def test_other_blocks_than_the_verdicts_name_are_refused(published: Published) -> None:
+    published.lie(challenge_blocks=())
+    assert published.refusal() == "evidence"
+
+
+def test_failures_turned_into_voids_leave_audits_missing(published: Published) -> None:
+    void = {"outcome": "inconclusive", "log_e": 0.0}
+    verdicts = [
+        one.model_copy(update=void) if one.miner_hotkey == CHEAT.ss58_address else one
+        for one in published.verdicts()
+    ]
+    published.lie_with_evidence(published.requests(), verdicts)
+    assert published.refusal() == "evidence"
+
+
+def test_a_pass_that_weighs_more_or_less_than_its_evidence_is_refused(published: Published) -> None:
+    passed = next(one for one in published.verdicts() if one.outcome == "pass")
+    others = [one for one in published.verdicts() if one != passed]
+    for weight in (passed.log_e + 5.0, passed.log_e - 5.0):
+        published.lie_with_evidence(
+            published.requests(), [passed.model_copy(update={"log_e": weight}), *others]
+        )
+        assert published.refusal() == "evidence"
+
+
 def test_a_uid_listed_twice_is_refused(published: Published) -> None:
     summary = published.summary()
     doubled = (*summary.miners, summary.miners[0].model_copy(update={"hotkey": FOLLOWER.ss58_address}))
     published.lie(miners=doubled)
     assert published.refusal() == "evidence"
+
+
+async def test_an_epoch_that_the_auditor_could_not_finish_is_not_followed_and_the_next_is(
+    database: Database, tmp_path: Path
+) -> None:
+    rig, store = AuditRig(database), FolderStore(tmp_path / "store")
+    await rig.run_epoch([])
+    rig.publish_next(store)
+    rig.auditor.errors = [ChainUnavailable("the network is down")] * 10_000
+    await rig.metagraph.refresh()
+    rig.take(epoch_traffic(0, rig.clock()))
+    await rig.new_block(6)
+    await rig.step()
+    await rig.new_block(6)
+    await rig.step()
+    rig.publish_next(store)
+    published = Published(store, rig.clock())
+    assert published.summary(2).audits_outstanding == 24
+    assert published.refusal(published.followed(1)) == "evidence"
+    rig.auditor.errors = []
+    await rig.run_epoch(epoch_traffic(1000, rig.clock()))
+    rig.publish_next(store)
+    assert check_latest(store, published.expected(now_ms=rig.clock()), published.followed(1))[0].epoch == 3
+
+
+async def test_audits_beyond_the_rule_are_not_published(database: Database, tmp_path: Path) -> None:
+    config = ScoringConfig(max_audits=5)
+    rig, store = AuditRig(database, config=config), FolderStore(tmp_path / "store")
+    await rig.metagraph.refresh()
+    records = many_records(HONEST, 1, range(40), finished_at_ms=rig.clock())
+    rig.take(records[:20])
+    await rig.new_block()
+    for _ in range(4):
+        await rig.step()
+    rig.take(records[20:])
+    for _ in range(4):
+        await rig.step()
+    early = {one.request_id for one in rig.requests.verdicts(1)}
+    sealed = await rig.run_epoch([])
+    rig.publish_next(store)
+    kept = parse_lines(Verdict, store.get(verdicts_key(1)), "verdicts")
+    assert len(kept) == 5
+    assert len(early | {one.request_id for one in kept}) > 5, "some were made and are not published"
+    summary = sealed.summary()
+    inputs = EpochInputs(
+        1,
+        parse_lines(RequestFacts, store.get(requests_key(1)), "requests"),
+        kept,
+        summary.miners,
+        summary.history,
+        summary.challenge_blocks,
+    )
+    check_coverage(inputs, summary.audits_outstanding, config)
 
 
 async def test_a_long_gap_is_walked_back(database: Database, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from tests.validator.auditor_examples import (
     block_number,
     many_records,
 )
+from validator.audit_history import standings
 from validator.database import Database
 from validator.epoch_state import EpochState
 from validator.epoch_summary import epoch_files
-from validator.epochs import EpochTerms
+from validator.epochs import MAX_GRACES, EpochTerms
 from validator.scoring_config import ScoringConfig
 from validator.weight_state import WeightEntry, WeightQueue
 
@@ -115,12 +116,53 @@ async def test_audits_that_never_end_do_not_hold_an_epoch_up_forever(database: D
     assert sealed.summary().audits_outstanding == 3
 
 
+async def test_an_epoch_is_waited_for_as_long_as_its_audits_go_on_but_not_forever(database: Database) -> None:
+    rig = AuditRig(database)
+    await rig.metagraph.refresh()
+    rig.take(many_records(HONEST, 1, range(60), finished_at_ms=rig.clock()))
+    rig.take(many_records(CHEAT, 3, range(100, 103), finished_at_ms=rig.clock()))
+    await rig.new_block(6)
+    await rig.loop.step()
+    since_ms, grace_ms = rig.clock(), terms(EPOCH_SECONDS).grace_ms
+    rig.auditor.errors.extend(ChainUnavailable("own fault") for _ in range(10_000))
+    for _ in range(MAX_GRACES):
+        assert rig.epochs.sealed() is None
+        rig.clock.now_ms += grace_ms - 1
+        rig.audits.newest_audit_at_ms = rig.clock()
+        await rig.step()
+    rig.clock.now_ms = since_ms + MAX_GRACES * grace_ms
+    await rig.step()
+    assert rig.epochs.sealed() is not None
+
+
+async def test_what_is_audited_of_the_next_epoch_waits_for_the_tests_of_this_one(database: Database) -> None:
+    rig = AuditRig(database)
+    assert {number: plan.standings for number, plan in rig.loop.plans().items()} == {1: {}}
+    await rig.new_block(6)
+    await rig.loop.step()
+    plans = rig.loop.plans()
+    assert list(plans) == [1, 2], "the closing epoch first"
+    assert (plans[1].standings, plans[1].complete) == ({}, True)
+    assert (plans[2].standings, plans[2].complete) == (None, False)
+    await rig.step()
+    assert list(rig.loop.plans()) == [2]
+    assert rig.loop.plans()[2].standings == {}
+
+
+async def test_the_next_epoch_starts_with_the_tests_of_the_last(database: Database) -> None:
+    rig = AuditRig(database)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    tests = standings(sealed.summary().history_after)
+    assert tests[CHEAT.ss58_address].log_evidence > 0
+    assert rig.loop.plans()[2].standings == tests
+
+
 async def test_time_without_a_chain_does_not_count_against_the_audits(database: Database) -> None:
     rig = AuditRig(database)
     await rig.metagraph.refresh()
     rig.take(epoch_traffic(0, rig.clock()))
     await rig.new_block(6)
-    await rig.audits.step(None)
+    await rig.audits.step(rig.loop.plans())
     await rig.loop.step()
     assert rig.loop.closing() == 1
     rig.chain.down = True
@@ -160,7 +202,7 @@ async def test_a_hotkey_that_moved_to_another_uid_keeps_its_history(database: Da
     scored = {one.hotkey: one for one in sealed.summary().scores}
     assert scored[CHEAT.ss58_address].uid == 9
     assert scored[CHEAT.ss58_address].score == 0.0
-    assert "and the last 12" in scored[CHEAT.ss58_address].reasons[0]
+    assert "the sequential test rejects this hotkey" in scored[CHEAT.ss58_address].reasons[0]
 
 
 async def test_a_newcomer_does_not_inherit_the_history_of_its_uid(database: Database) -> None:
@@ -185,8 +227,8 @@ def test_only_the_newest_weights_wait(database: Database) -> None:
     entry = WeightEntry(1, HONEST.ss58_address, 65535)
     for now_ms in range(3):
         state.open_next(now_ms, now_ms + 1)
-    state.save_scored(1, b"{}", [entry], "")
-    state.save_scored(2, b"{}", [WeightEntry(2, ALSO_HONEST.ss58_address, 65535)], "")
+    state.save_scored(1, b"{}", [entry], "", ())
+    state.save_scored(2, b"{}", [WeightEntry(2, ALSO_HONEST.ss58_address, 65535)], "", ())
     waiting = queue.waiting()
     assert waiting is not None
     assert waiting.epoch == 2
@@ -202,8 +244,8 @@ def test_an_epoch_in_which_nobody_earned_withdraws_older_weights_that_wait(datab
     state, queue = EpochState(database), WeightQueue(database)
     for now_ms in range(3):
         state.open_next(now_ms, now_ms + 1)
-    state.save_scored(1, b"{}", [WeightEntry(1, HONEST.ss58_address, 65535)], "")
-    state.save_scored(2, b"{}", [], "nobody")
+    state.save_scored(1, b"{}", [WeightEntry(1, HONEST.ss58_address, 65535)], "", ())
+    state.save_scored(2, b"{}", [], "nobody", ())
     assert queue.waiting() is None
 
 

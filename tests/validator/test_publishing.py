@@ -53,7 +53,10 @@ async def test_an_epoch_is_published_and_its_texts_are_not(database: Database, s
     pointer = parse_message(LatestEpoch, store.get(LATEST_KEY), "latest")
     assert (pointer.epoch, pointer.digest) == (1, sealed.digest)
     assert all(SECRET.encode() not in store.get(key) for key in store.keys(""))
-    assert rig.requests.facts(1) == []
+    assert len(rig.requests.facts(1)) == 24
+    await rig.run_epoch(epoch_traffic(1000, rig.clock()))
+    rig.publish_next(store)
+    assert rig.requests.facts(1) == [], "only the newest published epoch is kept"
 
 
 @pytest.mark.parametrize("writes", range(4))

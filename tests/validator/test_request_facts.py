@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from shared.canonical import canonical_json, sha256_hex, token_ids_digest
+from shared.records import RequestRecord
 from tests.validator.auditor_examples import SECRET, example_record
 from validator.request_facts import RequestFacts, facts_of
 
@@ -47,7 +49,40 @@ def test_token_ids_out_of_range_have_no_digest(token: int) -> None:
     assert facts.choices[0].output_tokens == 1
 
 
-def test_facts_survive_their_json() -> None:
+def test_attempts_at_one_clients_request_are_seen_to_serve_it() -> None:
+    first, second = example_record(1), example_record(2)
+    retry = second.model_copy(update={"client_request": first.request_id})
+    assert facts_of(retry).serves == facts_of(first).serves == first.request_id
+    assert facts_of(retry).key != facts_of(first).key
+    assert facts_of(second).serves == second.request_id
+
+
+def test_facts_from_before_clients_requests_were_recorded_are_read() -> None:
     facts = facts_of(example_record(1))
+    fields = json.loads(canonical_json(facts))
+    del fields["client_request"]
+    old = RequestFacts.model_validate_json(json.dumps(fields))
+    assert (old.client_request, old.serves) == (None, old.request_id)
+    assert old == facts
+
+
+def test_records_from_before_clients_requests_were_recorded_are_read() -> None:
+    fields = json.loads(canonical_json(example_record(1)))
+    del fields["client_request"]
+    old = RequestRecord.model_validate_json(json.dumps(fields))
+    assert (old.client_request, facts_of(old).serves) == (None, old.request_id)
+
+
+@pytest.mark.parametrize("name", ["", "short", "what the client asked"])
+def test_no_words_fit_where_a_clients_request_is_named(name: str) -> None:
+    fields = json.loads(canonical_json(facts_of(example_record(1)))) | {"client_request": name}
+    with pytest.raises(ValidationError):
+        RequestFacts.model_validate_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("served", [None, "request-000000"])
+def test_facts_survive_their_json(served: str | None) -> None:
+    facts = facts_of(example_record(1).model_copy(update={"client_request": served}))
+    assert facts.client_request == served
     assert RequestFacts.model_validate_json(canonical_json(facts)) == facts
     assert json.loads(canonical_json(facts))["version"] == "request/1"

@@ -95,13 +95,43 @@ def test_the_record_comes_back_as_it_was(state: RequestState) -> None:
     assert SECRET in found[0].request_body
 
 
-def test_what_is_drawn_below_the_rate_is_due_until_it_has_a_verdict(state: RequestState) -> None:
+def test_drawn_requests_come_with_how_their_audit_ended_smallest_draw_first(state: RequestState) -> None:
     state.add_records(LOG, many_records(HONEST, 1, [1, 2, 3]), Cursor(1, 1))
-    drawn(state, [1, 2, 3], [0.5, 0.05, 0.01])
-    assert [one.key[0] for one in state.due(0.1)] == ["request-000003", "request-000002"]
-    assert state.add_verdict(example_verdict(example_record(3), block_number(3)))
-    assert [one.key[0] for one in state.due(0.1)] == ["request-000002"]
-    assert [one.outcome for one in state.drawn(1)] == ["pass", None, None]
+    drawn(state, [1, 2], [0.5, 0.05])
+    assert [one.key[0] for one in state.drawn(1)] == ["request-000002", "request-000001"]
+    assert state.add_verdict(example_verdict(example_record(2), block_number(3), "fail", 13.25))
+    assert [(one.draw, one.outcome, one.log_e) for one in state.drawn(1)] == [
+        (0.05, "fail", 13.25),
+        (0.5, None, 0.0),
+    ]
+    assert state.drawn(2) == []
+
+
+def test_each_challenge_block_of_an_epoch_is_listed_once(state: RequestState) -> None:
+    state.add_records(LOG, many_records(HONEST, 1, [1, 2, 3, 4]), Cursor(1, 1))
+    keys = [(example_record(number).request_id, HONEST.ss58_address) for number in (1, 2, 3)]
+    blocks = [block_number(5), block_number(3), block_number(5)]
+    state.set_draws([Draw(key, block, 0.5) for key, block in zip(keys, blocks, strict=True)])
+    assert state.challenge_blocks(1) == [block_number(3), block_number(5)]
+    assert state.challenge_blocks(2) == []
+
+
+def test_verdicts_can_be_read_for_one_miner(state: RequestState) -> None:
+    records = [example_record(1), example_record(2, CHEAT, 3)]
+    state.add_records(LOG, records, Cursor(1, 1))
+    for record in records:
+        state.add_verdict(example_verdict(record, block_number(3)))
+    assert [one.miner_uid for one in state.verdicts(1)] == [1, 3]
+    assert [one.miner_uid for one in state.verdicts(1, CHEAT.ss58_address)] == [3]
+
+
+def test_only_the_verdicts_that_the_summary_names_stay(state: RequestState, database: Database) -> None:
+    state.add_records(LOG, many_records(HONEST, 1, [1, 2]), Cursor(1, 1))
+    for number in (1, 2):
+        state.add_verdict(example_verdict(example_record(number), block_number(3)))
+    named = {("request-000002", HONEST.ss58_address)}
+    EpochState(database).save_scored(1, b"{}", [], "nobody earned", named)
+    assert [one.request_id for one in state.verdicts(1)] == ["request-000002"]
 
 
 def test_the_first_verdict_stays(state: RequestState) -> None:
@@ -118,10 +148,9 @@ def test_a_verdict_on_nothing_is_not_stored(state: RequestState) -> None:
 def test_a_verdict_after_the_epoch_was_scored_is_not_stored(state: RequestState, database: Database) -> None:
     state.add_records(LOG, [example_record(1)], Cursor(1, 1))
     drawn(state, [1], [0.05])
-    EpochState(database).save_scored(1, b"{}", [], "nobody earned")
+    EpochState(database).save_scored(1, b"{}", [], "nobody earned", ())
     assert not state.add_verdict(example_verdict(example_record(1), block_number(3)))
     assert state.audit_of(("request-000001", HONEST.ss58_address)) is None
-    assert state.due(1.0) == []
 
 
 def test_requests_that_were_given_up_are_neither_due_nor_waited_for(state: RequestState) -> None:

@@ -23,9 +23,11 @@ from validator.measurement import EpochInputs, RegisteredMiner
 from validator.request_facts import facts_of
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
+from validator.sequential_test import Standing
 from validator.verdicts import Verdict, VerdictOutcome
 
 CONFIG = ScoringConfig()
+LIMIT = CONFIG.reject_log_evidence
 PASS: list[VerdictOutcome] = ["pass"]
 FAIL: list[VerdictOutcome] = ["fail"]
 VOID: list[VerdictOutcome] = ["inconclusive"]
@@ -51,9 +53,10 @@ def of(scores: Sequence[MinerScore], miner: Keypair) -> MinerScore:
     return next(one for one in scores if one.hotkey == miner.ss58_address)
 
 
-def past(miner: Keypair, passes: int, fails: int, epoch: int = 19) -> MinerHistory:
+def past(miner: Keypair, passes: int, fails: int, epoch: int = 19, evidence: float = 0.0) -> MinerHistory:
     tally = EpochTally(epoch=epoch, passes=passes, fails=fails, inconclusive=0)
-    return MinerHistory(hotkey=miner.ss58_address, tallies=(tally,))
+    test = Standing(log_evidence=evidence, support=fails, audits=passes + fails, passes_in_a_row=0)
+    return MinerHistory(hotkey=miner.ss58_address, tallies=(tally,), test=test)
 
 
 def alone(outcomes: Sequence[VerdictOutcome], history: Sequence[MinerHistory] = ()) -> MinerScore:
@@ -71,34 +74,54 @@ def test_a_miner_that_fails_every_audit_has_exactly_nothing_however_fast() -> No
     verdicts = verdicts_on(honest, ["pass"] * 5) + verdicts_on(fast, ["fail"] * 5)
     scores = score(inputs_of(honest + fast, verdicts, [HONEST, CHEAT]), CONFIG)
     assert of(scores, CHEAT).score == 0.0
-    assert "5 of 5 audits failed in this epoch" in of(scores, CHEAT).reasons[0]
+    assert "the sequential test rejects this hotkey" in of(scores, CHEAT).reasons[0]
     assert of(scores, HONEST).score == 1.0, "a gated miner must not set the pace"
 
 
-def test_a_single_failed_audit_of_one_earns_nothing_but_is_no_gate() -> None:
+def test_a_newcomer_whose_only_audit_failed_earns_nothing_yet() -> None:
     only = alone(["fail"])
     assert only.score == 0.0
-    assert only.reasons == ("no audit passed in this epoch (1 failed, 0 inconclusive)",)
+    assert only.reasons == ("no audit has passed yet (1 failed, 0 inconclusive)",)
 
 
-def test_one_bad_audit_of_five_gates_nobody() -> None:
+def test_one_bad_audit_of_five_rejects_nobody() -> None:
     once = alone(["fail", "pass", "pass", "pass", "pass"])
     assert once.verification == 6 / 7
     assert once.score > 0.9
+    assert 0 < once.log_evidence < LIMIT
 
 
-def test_two_bad_audits_of_five_gate() -> None:
-    twice = alone(["fail", "fail", "pass", "pass", "pass"])
+def test_the_only_audit_of_an_epoch_failing_costs_a_miner_with_a_past_no_more_than_its_share() -> None:
+    once = alone(["fail"], [past(HONEST, 60, 0)])
+    assert once.verification == 62 / 63
+    assert once.score > 0.9
+
+
+def test_two_proven_failures_reject() -> None:
+    twice = alone(["fail", "fail", *PASS * 3])
     assert twice.score == 0.0
-    assert twice.reasons == ("2 of 5 audits failed in this epoch; the limit is 10 %",)
+    assert "the sequential test rejects this hotkey" in twice.reasons[0]
+    assert "2 audits support it" in twice.reasons[0]
 
 
-def test_two_bad_audits_of_twenty_are_at_the_limit_and_do_not_gate() -> None:
-    assert alone(FAIL * 2 + PASS * 18).score > 0
+def test_all_audits_failing_slightly_earns_nothing_before_the_test_rejects() -> None:
+    records = many_records(HONEST, 1, range(2))
+    verdicts = [example_verdict(record, block_number(1), "fail", 1.0) for record in records]
+    inputs = inputs_of(records, verdicts, [HONEST], [past(HONEST, 60, 0)])
+    failed = of(score(inputs, CONFIG), HONEST)
+    assert failed.score == 0.0
+    assert failed.reasons == ("all 2 decided audits failed in this epoch",)
 
 
-def test_three_bad_audits_of_twenty_gate() -> None:
-    assert alone(FAIL * 3 + PASS * 17).score == 0.0
+def test_who_cheats_early_in_an_epoch_and_passes_late_is_not_paid() -> None:
+    records = many_records(HONEST, 1, range(60))
+    early = [example_verdict(record, block_number(1), "fail") for record in records[:2]]
+    late = [example_verdict(record, block_number(2), "pass") for record in records[2:]]
+    scored = of(score(inputs_of(records, early + late, [HONEST]), CONFIG), HONEST)
+    assert scored.log_evidence == 0.0
+    assert scored.score == 0.0
+    assert "stood at 13.82 in this epoch" in scored.reasons[0]
+    assert "it stands at 0.00 now" in scored.reasons[0]
 
 
 def test_good_history_does_not_shelter_a_defector() -> None:
@@ -106,15 +129,26 @@ def test_good_history_does_not_shelter_a_defector() -> None:
     assert defected.score == 0.0
 
 
-def test_bad_history_is_not_shed_by_one_clean_epoch() -> None:
-    cleaned = alone(["pass"] * 5, [past(HONEST, 0, 5)])
+def test_a_rejection_is_not_shed_by_one_clean_epoch() -> None:
+    cleaned = alone(["pass"] * 5, [past(HONEST, 0, 5, evidence=LIMIT + 5)])
     assert cleaned.score == 0.0
-    assert "5 of 10 audits failed in this epoch and the last 12" in cleaned.reasons[0]
+    assert "the sequential test rejects this hotkey" in cleaned.reasons[0]
 
 
-def test_bad_history_expires() -> None:
-    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=7)]).score == 1.0
-    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=8)]).score == 0.0
+def test_a_reformed_miner_earns_in_the_epoch_after_the_test_has_released_it() -> None:
+    released = past(HONEST, 60, 5, evidence=LIMIT - 0.1)
+    assert alone(["pass"] * 5, [released]).score > 0.9
+
+
+def test_slight_evidence_is_no_obstacle_and_is_told() -> None:
+    suspected = alone(["pass"] * 5, [past(HONEST, 60, 0, evidence=7.0)])
+    assert suspected.score == 1.0
+    assert "the sequential test stands at 4.76; it rejects from 13.82" in suspected.reasons
+
+
+def test_bad_audits_expire_from_the_pass_rate() -> None:
+    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=7)]).verification == 1.0
+    assert alone(["pass"] * 5, [past(HONEST, 0, 5, epoch=8)]).verification == 7 / 12
 
 
 def test_history_of_another_hotkey_counts_for_nothing() -> None:
@@ -125,13 +159,23 @@ def test_inconclusive_audits_count_for_neither_side() -> None:
     assert alone(PASS * 3 + VOID * 9).verification == 1.0
 
 
-def test_nobody_lives_on_inconclusive_audits() -> None:
+def test_nobody_begins_on_inconclusive_audits() -> None:
     hidden = alone(["inconclusive"] * 9)
     assert hidden.score == 0.0
-    assert "no audit passed in this epoch (0 failed, 9 inconclusive)" in hidden.reasons
+    assert "no audit has passed yet (0 failed, 9 inconclusive)" in hidden.reasons
 
 
-def test_unaudited_miner_earns_nothing() -> None:
+def test_an_epoch_without_a_decided_audit_costs_a_miner_with_a_past_nothing() -> None:
+    assert alone(["inconclusive"] * 3, [past(HONEST, 60, 0)]).score == 1.0
+    records = many_records(HONEST, 1, range(3))
+    assert of(score(inputs_of(records, [], [HONEST], [past(HONEST, 60, 0)]), CONFIG), HONEST).score == 1.0
+
+
+def test_nobody_lives_on_undecided_audits_longer_than_the_window() -> None:
+    assert alone(["inconclusive"] * 3, [past(HONEST, 60, 0, epoch=7)]).score == 0.0
+
+
+def test_an_unaudited_newcomer_earns_nothing() -> None:
     records = many_records(HONEST, 1, range(5))
     assert of(score(inputs_of(records, [], [HONEST]), CONFIG), HONEST).score == 0.0
 
@@ -164,6 +208,56 @@ def test_what_is_the_clients_doing_costs_the_miner_nothing(outcome: Any) -> None
     assert of(score(inputs_of(answered + others, verdicts, [HONEST]), CONFIG), HONEST).score == 1.0
 
 
+def retries(tried: Sequence[RequestRecord], others: Sequence[RequestRecord]) -> list[RequestRecord]:
+    """The other attempts as ones at the same clients' requests, as the gateway records them."""
+    return [
+        other.model_copy(update={"client_request": one.client_request or one.request_id})
+        for one, other in zip(tried, others, strict=True)
+    ]
+
+
+def after_two_refusals(elsewhere: Sequence[RequestRecord]) -> MinerScore:
+    """HONEST after six answers and two refusals, requests 6 and 7, given what other miners did."""
+    own = many_records(HONEST, 1, range(6)) + many_records(HONEST, 1, range(6, 8), outcome="refused")
+    return of(score(inputs_of([*own, *elsewhere], verdicts_on(own, PASS * 5)), CONFIG), HONEST)
+
+
+REFUSED = many_records(HONEST, 1, range(6, 8), outcome="refused")
+
+
+def test_refusing_what_another_miner_answers_is_a_failure() -> None:
+    answers = retries(REFUSED, many_records(ALSO_HONEST, 2, range(16, 18)))
+    picky = after_two_refusals(answers)
+    assert (picky.failed, picky.reliability) == (2, 0.8)
+    assert "2 of 8 requests failed, or were refused and answered by another" in picky.reasons
+
+
+@pytest.mark.parametrize("outcome", ["refused", "failed", "client_left"])
+def test_refusing_what_nobody_answers_is_the_clients_fault(outcome: Any) -> None:
+    unanswered = many_records(CHEAT, 3, range(16, 18), outcome=outcome)
+    right = after_two_refusals(retries(REFUSED, unanswered))
+    assert (right.failed, right.reliability) == (0, 1.0)
+
+
+def test_answers_to_other_requests_do_not_make_a_refusal_a_failure() -> None:
+    right = after_two_refusals(many_records(ALSO_HONEST, 2, range(16, 18)))
+    assert (right.failed, right.reliability) == (0, 1.0)
+
+
+def test_a_refusal_is_a_failure_whichever_attempt_came_first() -> None:
+    first = many_records(CHEAT, 3, range(26, 28), outcome="failed")
+    refused = retries(first, REFUSED)
+    answers = retries(first, many_records(ALSO_HONEST, 2, range(16, 18)))
+    own = many_records(HONEST, 1, range(6))
+    inputs = inputs_of([*own, *first, *refused, *answers], verdicts_on(own, PASS * 5))
+    assert of(score(inputs, CONFIG), HONEST).failed == 2
+
+
+def test_of_older_logs_attempts_with_one_id_are_at_one_request() -> None:
+    picky = after_two_refusals(many_records(ALSO_HONEST, 2, range(6, 8)))
+    assert (picky.failed, picky.reliability) == (2, 0.8)
+
+
 def test_failed_requests_cost_a_share_of_everything() -> None:
     answered, failed = (
         many_records(HONEST, 1, range(6)),
@@ -173,16 +267,45 @@ def test_failed_requests_cost_a_share_of_everything() -> None:
     scored = of(score(inputs_of(answered + failed, verdicts, [HONEST]), CONFIG), HONEST)
     assert scored.reliability == 0.8
     assert scored.score == pytest.approx(0.8)
-    assert "2 of 8 requests failed" in scored.reasons
+    assert "2 of 8 requests failed, or were refused and answered by another" in scored.reasons
 
 
-def test_parts_have_their_shares() -> None:
+def test_speed_is_a_factor_and_the_others_are_shares_of_what_it_earns() -> None:
     best = many_records(HONEST, 1, range(5), duration_ms=1000.0, ttft_ms=50.0)
     slow = many_records(ALSO_HONEST, 2, range(5, 10), duration_ms=2000.0, ttft_ms=150.0)
     verdicts = verdicts_on(best, ["pass"] * 5) + verdicts_on(slow, ["pass"] * 5)
     scored = of(score(inputs_of(best + slow, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
-    assert (scored.throughput, scored.latency, scored.verification) == (0.5, 0.5, 1.0)
-    assert scored.score == pytest.approx(0.4 * 0.5 + 0.2 * 0.5 + 0.4)
+    assert (scored.throughput, scored.verification) == (0.5, 1.0)
+    assert scored.latency == pytest.approx(0.5)
+    assert scored.score == pytest.approx(0.5 * (0.4 + 0.2 * 0.5 + 0.4))
+
+
+def test_a_machine_split_into_two_uids_earns_no_more_than_whole() -> None:
+    prompt: dict[str, Any] = {"ttft_ms": 50.0}
+    other = many_records(HONEST, 1, range(8), duration_ms=1000.0, **prompt)
+    whole = many_records(ALSO_HONEST, 2, range(20, 28), duration_ms=1000.0, **prompt)
+    halves = [
+        *many_records(ALSO_HONEST, 2, range(20, 28), duration_ms=2000.0, **prompt),
+        *many_records(CHEAT, 3, range(30, 38), duration_ms=2000.0, **prompt),
+    ]
+
+    def share(own: list[RequestRecord]) -> float:
+        records = other + own
+        scores = score(inputs_of(records, verdicts_on(records, PASS * len(records))), CONFIG)
+        return 1 - of(scores, HONEST).score / sum(one.score for one in scores)
+
+    assert share(halves) == pytest.approx(share(whole)) == pytest.approx(0.5)
+
+
+def test_a_slow_tail_of_long_prompts_does_not_count_against_who_serves_it() -> None:
+    def answered(miner: Keypair, uid: int, first: int, long: int) -> list[RequestRecord]:
+        short = many_records(miner, uid, range(first, first + 10))
+        tail = many_records(miner, uid, range(first + 10, first + 10 + long), duration_ms=9000.0)
+        return [*short, *(one.model_copy(update={"prompt_tokens": 9000}) for one in tail)]
+
+    records = answered(HONEST, 1, 0, 20) + answered(ALSO_HONEST, 2, 100, 20) + answered(CHEAT, 3, 200, 0)
+    scores = score(inputs_of(records, verdicts_on(records, PASS * len(records))), CONFIG)
+    assert {one.throughput for one in scores} == {1.0}
 
 
 def test_one_stalled_answer_of_many_does_not_move_the_median() -> None:
@@ -205,7 +328,7 @@ def test_answers_that_came_whole_have_their_speed_count_as_latency() -> None:
     whole = many_records(ALSO_HONEST, 2, range(5, 10), ttft_ms=None, duration_ms=2000.0)
     verdicts = verdicts_on(streamed, ["pass"] * 5) + verdicts_on(whole, ["pass"] * 5)
     scored = of(score(inputs_of(streamed + whole, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
-    assert scored.latency == scored.throughput == 0.5
+    assert scored.latency == scored.throughput == pytest.approx(0.5)
     assert "no streamed answer in this epoch: latency counts like throughput" in scored.reasons
 
 
@@ -306,6 +429,6 @@ def test_the_same_epoch_has_the_same_bits_as_when_this_was_written() -> None:
     scores = score(epoch_from(rows), CONFIG)
     assert [one.score.hex() for one in scores] == [
         "0x1.0000000000000p+0",
-        "0x1.f5d980317db34p-1",
-        "0x1.ec9bb61f76cbfp-1",
+        "0x1.e660442c8f4aep-1",
+        "0x1.d16fc6726e2a4p-1",
     ]

@@ -1,0 +1,166 @@
+import math
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.canonical import canonical_json
+from tests.validator.auditor_examples import block_number, example_record, example_verdict
+from validator.evidence import PROVEN_LOG_E, UNANSWERED_LOG_E, e_value
+from validator.scoring_config import ScoringConfig
+from validator.sequential_test import NEWCOMER, Standing, Step, is_rejected, step, steps
+from validator.verdicts import Verdict, VerdictOutcome
+
+CONFIG = ScoringConfig()
+LIMIT = CONFIG.reject_log_evidence
+HONEST_LOG_E = math.log(e_value(0.5))
+
+
+def audit(number: int, outcome: VerdictOutcome, log_e: float, block: int = 1) -> Verdict:
+    return example_verdict(example_record(number), block_number(block), outcome, log_e)
+
+
+def run(*log_es: float, standing: Standing = NEWCOMER) -> tuple[Step, ...]:
+    audits = [audit(n, "fail" if log_e > 3 else "pass", log_e) for n, log_e in enumerate(log_es)]
+    return steps(standing, audits, CONFIG)
+
+
+def honest_log_e(chance: random.Random) -> float:
+    """An audit of an honest miner: p-values are uniform, so the e-value is 1 on average."""
+    return math.log(e_value(1.0 - chance.random()))
+
+
+def test_the_limit_is_a_million() -> None:
+    assert pytest.approx(math.log(1e6)) == LIMIT
+
+
+def test_honest_audits_leave_no_evidence() -> None:
+    last = run(*[HONEST_LOG_E] * 50)[-1]
+    assert last.after == Standing(log_evidence=0.0, support=0, audits=50, passes_in_a_row=50)
+    assert not last.rejected
+
+
+def test_one_audit_never_rejects_whatever_it_found() -> None:
+    (only,) = run(1e9)
+    assert only.counted == only.after.log_evidence == LIMIT / 2
+    assert not only.rejected
+
+
+def test_two_proven_faults_reject() -> None:
+    first, second = run(PROVEN_LOG_E, PROVEN_LOG_E)
+    assert (first.rejected, second.rejected) == (False, True)
+    assert second.after.support == 2
+
+
+def test_one_proven_fault_among_honest_audits_is_forgotten() -> None:
+    taken = run(PROVEN_LOG_E, *[HONEST_LOG_E] * 30)
+    assert not any(one.rejected for one in taken)
+    assert taken[-1].after.log_evidence == taken[-1].after.support == 0
+
+
+def test_unanswered_challenges_reject_once_there_are_several() -> None:
+    taken = [one.rejected for one in run(*[UNANSWERED_LOG_E] * 4)]
+    assert (taken[1], taken[3]) == (False, True)
+
+
+def test_a_slight_cheat_is_rejected_though_every_audit_passes() -> None:
+    taken = run(*[0.5] * 40)
+    assert all(one.verdict.outcome == "pass" for one in taken)
+    assert next(n for n, one in enumerate(taken, start=1) if one.rejected) == math.ceil(LIMIT / 0.5)
+
+
+def test_a_cheat_after_a_long_honest_time_finds_no_credit() -> None:
+    earned = run(*[HONEST_LOG_E] * 1000)[-1].after
+    assert run(PROVEN_LOG_E, PROVEN_LOG_E, standing=earned)[-1].rejected
+
+
+def test_evidence_is_capped_and_a_reformed_miner_is_taken_back() -> None:
+    worst = run(*[PROVEN_LOG_E] * 100)[-1].after
+    assert worst.log_evidence == 2 * LIMIT
+    back = run(*[HONEST_LOG_E] * 70, standing=worst)
+    honest_audits = next(n for n, one in enumerate(back, start=1) if not one.rejected)
+    assert 25 < honest_audits < 40
+    assert back[-1].after.log_evidence == back[-1].after.support == 0
+
+
+def test_an_inconclusive_audit_changes_nothing() -> None:
+    standing = Standing(log_evidence=3.0, support=1, audits=4, passes_in_a_row=0)
+    taken = step(standing, audit(1, "inconclusive", 5.0), CONFIG)
+    assert (taken.after, taken.counted) == (standing, 0.0)
+    assert "decided nothing" in taken.words
+
+
+def test_a_failed_audit_ends_the_row_of_passes() -> None:
+    assert run(-0.4, -0.4, 5.0, -0.4)[-1].after.passes_in_a_row == 1
+
+
+def test_each_step_says_in_words_what_it_did() -> None:
+    first, second, third = run(-0.4, PROVEN_LOG_E, PROVEN_LOG_E)
+    assert first.words.startswith("passed; it counts -0.40; the evidence goes from 0.00 to 0.00")
+    assert "failed: the sketches are too far off; it counts +6.91, the most that one audit" in second.words
+    assert "from 0.00 to 6.91, supported by 1 audits; the test does not reject" in second.words
+    assert "from 6.91 to 13.82, supported by 2 audits; the test rejects the miner" in third.words
+
+
+def test_audits_count_in_the_order_of_their_blocks_whatever_order_they_come_in() -> None:
+    audits = [
+        audit(3, "fail", 9.0, block=1),
+        audit(1, "pass", -0.4, block=2),
+        audit(2, "pass", -0.6, block=2),
+    ]
+    expected = [one.request_id for one in audits]
+    for order in (audits, audits[::-1]):
+        taken = steps(NEWCOMER, order, CONFIG)
+        assert [one.verdict.request_id for one in taken] == expected
+        assert all(one.after == other.before for one, other in pairwise(taken))
+
+
+AUDITS = st.lists(
+    st.tuples(st.sampled_from(["pass", "fail", "inconclusive"]), st.floats(-50, 1000)), max_size=30
+)
+
+
+@given(AUDITS, st.randoms(use_true_random=False))
+def test_order_of_arrival_changes_no_bit(audits: list[Any], chance: random.Random) -> None:
+    verdicts = [audit(n, outcome, log_e, block=1 + n % 3) for n, (outcome, log_e) in enumerate(audits)]
+    straight = steps(NEWCOMER, verdicts, CONFIG)
+    chance.shuffle(verdicts)
+    assert steps(NEWCOMER, verdicts, CONFIG) == straight
+
+
+@given(AUDITS)
+def test_whatever_comes_evidence_stays_in_its_bounds_and_two_audits_support_a_rejection(
+    audits: list[Any],
+) -> None:
+    for one in steps(NEWCOMER, [audit(n, *outcome) for n, outcome in enumerate(audits)], CONFIG):
+        assert 0 <= one.after.log_evidence <= 2 * LIMIT
+        assert not one.rejected or one.after.support >= CONFIG.supporting_audits
+        assert one.rejected == is_rejected(one.after, CONFIG)
+        assert Standing.model_validate_json(canonical_json(one.after)) == one.after
+
+
+def test_honest_miners_are_rejected_more_seldom_than_stated() -> None:
+    """Measured where it can be: at limits of 100 and 1000 instead of a million."""
+    for limit in (100.0, 1000.0):
+        config = ScoringConfig(reject_log_evidence=math.log(limit))
+        chance, audits = random.Random(97), 30_000
+        standing, alarms = NEWCOMER, 0
+        for number in range(audits):
+            taken = step(standing, audit(number % 1000, "pass", honest_log_e(chance)), config)
+            alarms += taken.rejected
+            standing = NEWCOMER if taken.rejected else taken.after
+        assert alarms <= audits / limit
+
+
+def test_evidence_that_is_no_e_value_does_reject_the_honest() -> None:
+    """The control of the test above: half a unit too much in every audit is noticed."""
+    config = ScoringConfig(reject_log_evidence=math.log(1000.0))
+    chance, standing = random.Random(97), NEWCOMER
+    taken = []
+    for number in range(2000):
+        taken.append(step(standing, audit(number, "pass", honest_log_e(chance) + 0.5), config))
+        standing = taken[-1].after
+    assert sum(one.rejected for one in taken) > 2

@@ -1,0 +1,61 @@
+"""What the auditor tells a miner about itself: how each audit ended, and what it did to its test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from validator.audit_rate import audit_rate
+from validator.scoring_config import ScoringConfig
+from validator.sequential_test import Standing, Step, is_rejected, steps
+from validator.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class EpochAudits:
+    """One hotkey's verdicts of one epoch, and how far that epoch has come."""
+
+    epoch: int
+    phase: str
+    verdicts: Sequence[Verdict]
+
+
+def miner_status(
+    hotkey: str, before: Standing, epochs: Sequence[EpochAudits], config: ScoringConfig
+) -> dict[str, Any]:
+    """The test of one hotkey over `epochs`, oldest first; `before` is where it stood before them.
+
+    Of an epoch that is not sealed yet the verdicts may still become more.
+    """
+    told: list[dict[str, Any]] = []
+    begun, standing = before, before
+    for one in epochs:
+        taken = steps(standing, one.verdicts, config)
+        begun, standing = standing, taken[-1].after if taken else standing
+        told.append({"epoch": one.epoch, "phase": one.phase, "audits": [_audit(step) for step in taken]})
+    ended = [(one.outcome, one.log_e) for one in epochs[-1].verdicts] if epochs else []
+    return {
+        "hotkey": hotkey,
+        "standing": standing.model_dump(mode="json"),
+        "rejected": is_rejected(standing, config),
+        "rejects_from": config.reject_log_evidence,
+        "audit_rate": audit_rate(begun, ended, config),
+        "epochs": told,
+    }
+
+
+def _audit(step: Step) -> dict[str, Any]:
+    verdict = step.verdict
+    return {
+        "request_id": verdict.request_id,
+        "outcome": verdict.outcome,
+        "check": verdict.check,
+        "evidence": [one.model_dump(mode="json") for one in verdict.evidence],
+        "log_e": verdict.log_e,
+        "counted": step.counted,
+        "log_evidence_before": step.before.log_evidence,
+        "log_evidence_after": step.after.log_evidence,
+        "rejected": step.rejected,
+        "explanation": step.words,
+        "challenge_block": verdict.challenge_block,
+        "audited_at_ms": verdict.audited_at_ms,
+    }
