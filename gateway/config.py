@@ -31,6 +31,9 @@ class GatewayConfig:
     wallet: str = setting("validator", "wallet whose hotkey signs requests to miners")
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
+    trusted_callers: tuple[str, ...] = setting(
+        (), "hotkeys, besides the gateway's own, that may say which miner serves their request"
+    )
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the record log")
     metagraph_seconds: float = setting(
         30.0, "seconds between readings of the metagraph and of miners' health", check=at_least(1)
@@ -91,6 +94,9 @@ def load_config(
     """
     config = load(GatewayConfig, DESCRIPTION, argv, environ, dotenv)
     static_miners(config.miners)
+    for hotkey in config.trusted_callers:
+        if not _SS58.match(hotkey):
+            raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
     if config.discover == bool(config.miners):
         choice = "both are given" if config.discover else "neither is given"
         raise ConfigError(f"say where miners are found with either --discover or --miners; {choice}")

@@ -13,6 +13,7 @@ from gateway.errors import (
     MinerFailure,
     MinerRefusal,
     miners_failed,
+    named_miner_unavailable,
     no_miner_available,
     refused_by_miner,
 )
@@ -20,7 +21,7 @@ from gateway.event_stream import DONE_EVENT
 from gateway.miners import KnownMiner, MinerTable
 from gateway.recording import Recorder
 from gateway.relay import StreamRelay, take_whole_answer
-from gateway.routing import RandomSource, choose
+from gateway.routing import RandomSource, can_be_next, choose
 from gateway.upstream import MinerAnswer, MinerClient
 from shared.records import Outcome
 
@@ -55,8 +56,13 @@ class Dispatcher:
         self._table, self._miners, self._recorder = table, miners, recorder
         self._clock, self._random, self._new_request_id = clock, random, new_request_id
 
-    async def serve(self, request: ClientRequest, response: Response) -> None:
+    async def serve(
+        self, request: ClientRequest, response: Response, miner_hotkey: str | None = None
+    ) -> None:
         """Answer `request`; every attempt has the client's seed, or the same fresh one.
+
+        Args:
+            miner_hotkey: the only miner that may serve it, once; None leaves the choice to routing.
 
         Raises:
             ApiError: no miner answered, or the answer could not be recorded.
@@ -64,15 +70,18 @@ class Dispatcher:
         self._recorder.check()
         seed = self._random.randrange(SEED_LIMIT) if request.seed is None else request.seed
         started_s = self._clock.monotonic_s()
-        tried: set[str] = set()
+        tried = set() if miner_hotkey is None else self._all_but(miner_hotkey)
         failures: list[MinerFailure] = []
         headers: Mapping[str, str] = {}
+        first_id: str | None = None
         while worth_another(failures, self._clock.monotonic_s() - started_s):
             miner = self._choose(tried)
             if miner is None:
                 break
             tried.add(miner.hotkey)
-            attempt = Attempt(request, miner, self._new_request_id(), seed, self._clock)
+            request_id = self._new_request_id()
+            first_id = first_id or request_id
+            attempt = Attempt(request, miner, request_id, first_id, seed, self._clock)
             try:
                 return await self._try(attempt, response)
             except MinerFailure as failure:
@@ -82,6 +91,22 @@ class Dispatcher:
                     break
         error = error_for(failures) if failures else no_miner_available(self._model)
         raise error.with_headers(headers)
+
+    def _all_but(self, hotkey: str) -> set[str]:
+        """The hotkeys of all other miners.
+
+        Raises:
+            ApiError: 503; the one that is left can't be called, or rests after a failure.
+        """
+        known = {miner.hotkey: miner for miner in self._table.all()}
+        miner = known.get(hotkey)
+        if miner is None:
+            raise named_miner_unavailable("this gateway knows no miner of that hotkey")
+        if not miner.callable:
+            raise named_miner_unavailable(miner.why_not_callable)
+        if not can_be_next(miner.uid, self._table.loads(without=()), self._clock.monotonic_s()):
+            raise named_miner_unavailable("it rests after a failure")
+        return set(known) - {hotkey}
 
     def _choose(self, tried: set[str]) -> KnownMiner | None:
         chosen = choose(self._table.loads(without=tried), self._clock.monotonic_s(), self._random)

@@ -127,6 +127,29 @@ def no_miner_available(model: str) -> ApiError:
     )
 
 
+def may_not_choose_miner(reason: str) -> ApiError:
+    """403: the request names the miner that should serve it, which only trusted callers may."""
+    return ApiError(
+        403,
+        f"Only callers that this gateway trusts may choose the miner: {reason}. "
+        "Send the request without the x-miner-hotkey header.",
+        kind="permission_error",
+        code="may_not_choose_miner",
+        param="x-miner-hotkey",
+    )
+
+
+def named_miner_unavailable(reason: str) -> ApiError:
+    """503: the miner that a trusted caller named can't serve now."""
+    return ApiError(
+        503,
+        f"The named miner can't serve now: {reason}.",
+        kind="server_error",
+        code="named_miner_unavailable",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
 def recording_unavailable() -> ApiError:
     """503: an answer that can't be recorded can't be audited, so it is not served."""
     return ApiError(

@@ -83,7 +83,8 @@ class Tally:
         """Check that a finished answer says of which tokens it consists.
 
         Raises:
-            MinerFailure: it has no choice, a choice without prompt ids, text without token ids, or was broken off.
+            MinerFailure: it has no choice, a choice without prompt ids or with text but no token ids, or one
+                that was broken off.
         """
         if not self._choices:
             raise MinerFailure("its answer has no choices")

@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.client_connection import ClientWatch, Response, read_body
 from gateway.client_request import CHAT_PATH, COMPLETIONS_PATH, parse_client_request
+from gateway.directed_callers import DirectedCallers
 from gateway.dispatch import Dispatcher
 from gateway.errors import ApiError, ClientLeft, internal_error, method_not_allowed, shutting_down
 
@@ -18,8 +19,11 @@ INFERENCE_PATHS = frozenset({CHAT_PATH, COMPLETIONS_PATH})
 class InferenceRoutes:
     """ASGI application of POST /v1/chat/completions and POST /v1/completions."""
 
-    def __init__(self, model: str, max_body_bytes: int, dispatcher: Dispatcher) -> None:
-        self._model, self._max_body_bytes, self._dispatcher = model, max_body_bytes, dispatcher
+    def __init__(
+        self, model: str, max_body_bytes: int, directed: DirectedCallers, dispatcher: Dispatcher
+    ) -> None:
+        self._model, self._max_body_bytes = model, max_body_bytes
+        self._directed, self._dispatcher = directed, dispatcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = Response(send)
@@ -40,6 +44,7 @@ class InferenceRoutes:
         if scope["method"] != "POST":
             raise method_not_allowed(scope["method"], scope["path"]).with_headers({"allow": "POST"})
         body = await read_body(scope, receive, self._max_body_bytes)
+        miner_hotkey = self._directed.miner_named(scope, body)
         request = parse_client_request(scope["path"], body, self._model)
         async with ClientWatch(receive, response):
-            await self._dispatcher.serve(request, response)
+            await self._dispatcher.serve(request, response, miner_hotkey)

@@ -13,6 +13,7 @@ from typing import Any
 from gateway.app import GatewayApp, build_other_routes
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
+from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
 from gateway.dispatch import Dispatcher
 from gateway.health import Health
@@ -73,7 +74,8 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             discovery = Discovery(around.source, table, probe, around.clock, config.metagraph_seconds)
             miners = MinerClient(session, around.signer, timeouts)
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
-            inference = InferenceRoutes(model, config.max_body_bytes, dispatcher)
+            directed = DirectedCallers(hotkey, config.trusted_callers)
+            inference = InferenceRoutes(model, config.max_body_bytes, directed, dispatcher)
             health = Health(model, hotkey, table, discovery, recorder)
             others = build_other_routes(model, around.clock.unix_ms() // 1000, health)
             yield Gateway(GatewayApp(inference, others), discovery, recorder, table)

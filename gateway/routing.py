@@ -73,6 +73,18 @@ def choose(candidates: Sequence[MinerLoad], now_s: float, random: RandomSource) 
     return min(_two(ready, random), key=lambda miner: (miner.in_flight, miner.recent_requests))
 
 
+def can_be_next(uid: int, candidates: Sequence[MinerLoad], now_s: float) -> bool:
+    """Whether `choose` could give the miner with that uid now.
+
+    A request that names its miner waits for this too. Otherwise a miner that rests after a failure would
+    know that whatever reaches it then is no client's.
+    """
+    ready = [miner for miner in candidates if miner.rests_until_s() <= now_s]
+    if not ready:
+        ready = [min(candidates, key=lambda miner: (miner.rests_until_s(), miner.uid))] if candidates else []
+    return any(miner.uid == uid for miner in ready)
+
+
 def _two(miners: Sequence[MinerLoad], random: RandomSource) -> list[MinerLoad]:
     """Two different miners, or the only one."""
     first = random.randrange(len(miners))

@@ -34,6 +34,12 @@ def test_miners_can_be_listed_instead_of_discovered() -> None:
     ]
 
 
+def test_nobody_but_the_gateway_itself_is_trusted_by_default() -> None:
+    assert load_config(["--discover"], {}, Path("/none")).trusted_callers == ()
+    listed = load_config(["--discover", "--trusted-callers", f"{HOTKEY},{HOTKEY}"], {}, Path("/none"))
+    assert listed.trusted_callers == (HOTKEY, HOTKEY)
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -48,6 +54,7 @@ def test_miners_can_be_listed_instead_of_discovered() -> None:
         (["--discover", "--idle-timeout-s", "0"], "--idle-timeout-s"),
         (["--discover", "--max-body-bytes", "1"], "--max-body-bytes"),
         (["--discover", "--prot", "1"], "unknown argument"),
+        (["--discover", "--trusted-callers", f"{HOTKEY},bob"], "bob"),
     ],
 )
 def test_a_wrong_setting_is_named_in_words(argv: list[str], words: str) -> None:

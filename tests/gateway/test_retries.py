@@ -47,6 +47,32 @@ async def test_all_attempts_have_the_same_seed_and_their_own_ids(tmp_path: Path)
         assert len({body["request_id"] for body in bodies}) == 3
 
 
+async def test_all_attempts_at_a_clients_request_are_recorded_as_serving_it(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, refuse, fail, honest) as gateway:
+        await gateway.openai.chat.completions.create(**CHAT)
+        records = gateway.records()
+        assert [record.outcome for record in records] == ["refused", "failed", "answered"]
+        assert {record.client_request for record in records} == {records[0].request_id}
+        assert len({record.request_id for record in records}) == 3
+
+
+async def test_two_requests_of_a_client_are_two_even_when_they_say_the_same(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, honest) as gateway:
+        for _ in range(2):
+            await gateway.openai.chat.completions.create(**CHAT)
+        first, second = gateway.records()
+        assert (first.client_request, second.client_request) == (first.request_id, second.request_id)
+        assert first.client_request != second.client_request
+
+
+async def test_no_miner_is_told_that_another_was_asked_before_it(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, refuse, honest) as gateway:
+        await gateway.openai.chat.completions.create(**CHAT)
+        refused, answered = (miner.bodies[0] for miner in gateway.miners)
+        assert refused.keys() == answered.keys()
+        assert refused["request_id"] not in answered.values()
+
+
 async def test_at_most_two_retries(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, *[fail] * 5) as gateway:
         with pytest.raises(openai.InternalServerError) as caught:

@@ -10,6 +10,7 @@ from gateway.routing import (
     LONGEST_COOLDOWN_S,
     SAMPLE_HALF_LIFE_S,
     MinerLoad,
+    can_be_next,
     choose,
     decayed,
 )
@@ -104,3 +105,27 @@ def test_when_all_rest_the_one_that_is_ready_first_is_chosen() -> None:
 def test_requests_count_half_after_the_half_life() -> None:
     assert decayed(8.0, SAMPLE_HALF_LIFE_S) == 4.0
     assert decayed(8.0, 0.0) == 8.0
+
+
+@given(
+    st.lists(LOADS, min_size=1, max_size=8, unique_by=lambda load: load.uid), st.floats(0, 2e6), st.integers()
+)
+def test_whoever_is_chosen_could_be_next(loads: list[MinerLoad], now_s: float, seed: int) -> None:
+    chosen = choose(loads, now_s, random.Random(seed))
+    assert chosen is not None
+    assert can_be_next(chosen.uid, loads, now_s)
+
+
+def test_a_resting_miner_can_not_be_next_while_another_is_ready() -> None:
+    loads = [MinerLoad(1, failures_in_a_row=1, last_failure_s=10.0), MinerLoad(2)]
+    assert not can_be_next(1, loads, 10.0)
+    assert can_be_next(2, loads, 10.0)
+    assert can_be_next(1, loads, 10.0 + FIRST_COOLDOWN_S)
+
+
+def test_of_miners_that_all_rest_the_one_that_is_ready_first_can_be_next() -> None:
+    loads = [MinerLoad(uid, failures_in_a_row=1, last_failure_s=10.0 + uid) for uid in (1, 2)]
+    assert can_be_next(1, loads, 12.0)
+    assert not can_be_next(2, loads, 12.0)
+    assert not can_be_next(3, loads, 12.0)
+    assert not can_be_next(3, [], 12.0)

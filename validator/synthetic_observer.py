@@ -1,0 +1,87 @@
+"""Reads the gateway's log for what clients send, and for how many answers each miner has given lately."""
+
+import json
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from shared.record_log import RecordReader
+from shared.records import RequestRecord
+from validator.synthetic_reservoir import Reservoir
+from validator.synthetic_shapes import Identity, content_identity, shape_of
+from validator.synthetic_state import SyntheticState
+
+BATCH_RECORDS = 200
+"""Records read at once: a few megabytes at most."""
+
+MAX_OWN = 4096
+"""Own requests that have not yet been met in the log; those that the gateway refused never will be."""
+
+
+class TrafficObserver:
+    """What is known of recent traffic.
+
+    Attributes:
+        reservoir: shapes of organic requests; the auditor's own are told apart and left out, or it would
+            end up imitating itself.
+        identity: recognises texts.
+    """
+
+    def __init__(
+        self, reader: RecordReader, state: SyntheticState, most_answers: int, chance: random.Random
+    ) -> None:
+        self._reader, self._cursor = reader, state.cursor
+        self._key, self._most_answers = state.key, most_answers
+        self.identity = Identity(bytes.fromhex(state.key))
+        self.reservoir = Reservoir(chance, state.shapes)
+        self._answered = {
+            hotkey: deque(times, maxlen=most_answers) for hotkey, times in state.answered_at_ms.items()
+        }
+        self._own = dict.fromkeys(state.own)
+
+    def state(self) -> SyntheticState:
+        """What is to be stored."""
+        return SyntheticState(
+            key=self._key,
+            segment=self._cursor.segment,
+            offset_bytes=self._cursor.offset,
+            shapes=tuple(self.reservoir.shapes),
+            answered_at_ms={hotkey: tuple(times) for hotkey, times in self._answered.items()},
+            own=tuple(self._own),
+        )
+
+    def follow(self) -> None:
+        """Take in everything new in the log. Blocks."""
+        while True:
+            records, self._cursor = self._reader.read(self._cursor, BATCH_RECORDS)
+            for record in records:
+                self._take(record)
+            if not records:
+                return
+
+    def note_own(self, body: Mapping[str, Any]) -> None:
+        """The auditor is about to send this body."""
+        self._own[content_identity(body, self.identity)] = None
+        while len(self._own) > MAX_OWN:
+            del self._own[next(iter(self._own))]
+
+    def answers_since(self, hotkey: str, since_ms: int) -> int:
+        """Answers of a miner that ended after `since_ms`, at most `most_answers`."""
+        return sum(at_ms > since_ms for at_ms in self._answered.get(hotkey, ()))
+
+    def forget_all_but(self, hotkeys: frozenset[str]) -> None:
+        """Drop the counts of miners that have left."""
+        self._answered = {hotkey: times for hotkey, times in self._answered.items() if hotkey in hotkeys}
+
+    def _take(self, record: RequestRecord) -> None:
+        body = json.loads(record.request_body)
+        own = content_identity(body, self.identity)
+        is_own = self._own.pop(own, False) is None
+        if record.outcome != "answered" or record.output_tokens == 0:
+            return
+        times = self._answered.setdefault(record.miner_hotkey, deque(maxlen=self._most_answers))
+        times.append(record.finished_at_ms)
+        shape = None if is_own else shape_of(record.path, body, self.identity)
+        if shape is not None:
+            self.reservoir.add(shape)
