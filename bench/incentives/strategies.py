@@ -1,0 +1,220 @@
+"""What a miner may do with each request, and with its hotkeys, to earn more than honest work does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from bench.incentives.cheats import (
+    FP8,
+    INT4,
+    INT8,
+    NOISE,
+    PREFILL,
+    UNANSWERED,
+    UNOPENED,
+    Cheat,
+    Exposed,
+    Trace,
+)
+from bench.incentives.population import SUBJECT, Machine, is_long
+from bench.incentives.traffic import Arrival
+from shared.records import Outcome
+from validator.sequential_test import Standing
+
+CACHED_SPEED = 20.0
+"""Speed of an answer that was computed honestly beforehand, ÷ that of computing it."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a miner knows of itself: everything about it is published.
+
+    Attributes:
+        standing: its sequential test after the last epoch.
+        rate: its audit rate as the epoch begins.
+        epochs: since its hotkey was registered.
+        rejected: whether the test rejects it as the epoch begins.
+    """
+
+    epoch: int
+    epochs: int
+    standing: Standing
+    rate: float
+    rejected: bool
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What a miner does with one request.
+
+    Attributes:
+        trace: what an audit would find.
+        speed_up: how much faster it answers than its machine honestly could.
+        claimed: factor on the speed that its receipt claims.
+    """
+
+    outcome: Outcome = "answered"
+    trace: Trace = None
+    speed_up: float = 1.0
+    claimed: float = 1.0
+
+
+HONEST = Conduct()
+REFUSE, RESET = Conduct("refused"), Conduct("failed")
+Serve = Callable[[Arrival, Situation], Conduct]
+
+
+def _never(_: Situation) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to earn.
+
+    Attributes:
+        threat: number of the attack in the list of those that must not pay; 0 for honest miners.
+        reregister: whether to go on under a new hotkey, asked before each epoch.
+        uids: how many hotkeys share the machine, `overlap` how often they are at work at the same time.
+    """
+
+    name: str
+    threat: int
+    summary: str
+    serve: Serve = field(default=lambda _arrival, _situation: HONEST)
+    machine: Machine = SUBJECT
+    reregister: Callable[[Situation], bool] = _never
+    uids: int = 1
+    overlap: float = 1.0
+
+
+def cheating(cheat: Cheat | Exposed) -> Conduct:
+    """An answer by a cheat, as fast as it is."""
+    return Conduct(trace=cheat, speed_up=cheat.speed)
+
+
+def always(conduct: Conduct) -> Serve:
+    """The same with every request."""
+    return lambda _arrival, _situation: conduct
+
+
+def on_share(share: float, conduct: Conduct) -> Serve:
+    """So with a share of the requests, honestly with the others."""
+    return lambda arrival, _: conduct if arrival.whim < share else HONEST
+
+
+def when(condition: Callable[[Situation], bool], serve: Serve) -> Serve:
+    """So while a condition holds, honestly otherwise."""
+    return lambda arrival, situation: serve(arrival, situation) if condition(situation) else HONEST
+
+
+def on_organic(hit_rate: float) -> Serve:
+    """4-bit weights for what it takes for a client's request; it tells so many of them right."""
+
+    def serve(arrival: Arrival, _: Situation) -> Conduct:
+        taken_for_probe = arrival.synthetic == (arrival.guess < hit_rate)
+        return HONEST if taken_for_probe else cheating(INT4)
+
+    return serve
+
+
+def without_long(conduct: Conduct) -> Serve:
+    """Does not answer long requests."""
+    return lambda arrival, _: conduct if is_long(arrival) else HONEST
+
+
+def own_from_cache(share: float) -> Serve:
+    """Sends so large a share of all requests itself, and answers those that reach it from a cache."""
+    return lambda arrival, _: Conduct(speed_up=CACHED_SPEED) if arrival.owner < share else HONEST
+
+
+def _every_fifth(situation: Situation) -> bool:
+    return situation.epoch % 5 == 4
+
+
+def _settled(situation: Situation) -> bool:
+    return situation.epoch >= 20
+
+
+def _at_the_floor(situation: Situation) -> bool:
+    return situation.rate < 0.15
+
+
+def _rejected(situation: Situation) -> bool:
+    return situation.rejected
+
+
+def _third_epoch(situation: Situation) -> bool:
+    return situation.epochs >= 3
+
+
+def _doubted(situation: Situation) -> bool:
+    return situation.standing.log_evidence > 0
+
+
+WEAK_AT_LONG = replace(SUBJECT, long_prompt_speed=0.5)
+
+HONEST_STRATEGY = Strategy("honest", 0, "serves the true model")
+
+STRATEGIES = (
+    HONEST_STRATEGY,
+    Strategy("probes-chance", 16, "int4 for what it takes for organic, by chance", on_organic(0.5)),
+    Strategy("probes-60", 16, "the same, tells 60 % of the requests right", on_organic(0.6)),
+    Strategy("probes-all", 16, "the same, tells every one right", on_organic(1.0)),
+    Strategy("silent", 17, "int4; answers no challenge", always(cheating(UNANSWERED))),
+    Strategy("silent-tenth", 17, "int4 on a tenth; silent when it is asked about those",
+             on_share(0.1, cheating(UNANSWERED))),
+    Strategy("404-tenth", 17, "int4 on a tenth; does not open those", on_share(0.1, cheating(UNOPENED))),
+    Strategy("resets-tenth", 17, "resets a tenth of the connections", on_share(0.1, RESET)),
+    Strategy("defects-after-20", 18, "honest for 20 epochs, int4 then",
+             when(_settled, always(cheating(INT4)))),
+    Strategy("defects-at-floor", 18, "int4 on a tenth while its audit rate is below 15 %",
+             when(_at_the_floor, on_share(0.1, cheating(INT4)))),
+    Strategy("sparing-at-floor", 18, "int4 on one answer in fifty while it is below 15 %",
+             when(_at_the_floor, on_share(0.02, cheating(INT4)))),
+    Strategy("int8-at-floor", 18, "int8 on a tenth while it is below 15 %",
+             when(_at_the_floor, on_share(0.1, cheating(INT8)))),
+    Strategy("on-off", 18, "int4 in every fifth epoch", when(_every_fifth, always(cheating(INT4)))),
+    Strategy("on-off-int8", 18, "int8 in every fifth epoch", when(_every_fifth, always(cheating(INT8)))),
+    Strategy("int4-fiftieth", 18, "int4 on one answer in fifty", on_share(0.02, cheating(INT4))),
+    Strategy("int8-tenth", 18, "int8 on a tenth of the answers", on_share(0.1, cheating(INT8))),
+    Strategy("int8-fiftieth", 18, "int8 on one answer in fifty", on_share(0.02, cheating(INT8))),
+    Strategy("int8-while-trusted", 18, "int8 while there is no evidence against it",
+             when(lambda situation: not _doubted(situation), always(cheating(INT8)))),
+    Strategy("reports-tenfold", 19, "its receipts claim ten times its speed", always(Conduct(claimed=10.0))),
+    Strategy("refuses-long", 20, "answers 400 to long prompts", without_long(REFUSE)),
+    Strategy("resets-long", 20, "resets connections with long prompts", without_long(RESET)),
+    Strategy("refuses-weakness", 20, "answers 400 to long prompts, its machine being slow at them",
+             without_long(REFUSE), machine=WEAK_AT_LONG),
+    Strategy("resets-weakness", 20, "resets them instead", without_long(RESET), machine=WEAK_AT_LONG),
+    Strategy("int4", 21, "serves 4-bit weights", always(cheating(INT4))),
+    Strategy("fp8", 21, "serves fp8 weights", always(cheating(FP8))),
+    Strategy("int8", 21, "serves int8 weights", always(cheating(INT8))),
+    Strategy("noise-0.3", 21, "serves weights with 0.3 % of noise", always(cheating(NOISE))),
+    Strategy("prefill-attack", 21, "a cheap model writes, the true one prefills", always(cheating(PREFILL))),
+    Strategy("floods-5", 22, "5 % of all requests are its own, answered from a cache", own_from_cache(0.05)),
+    Strategy("floods-30", 22, "30 % of all requests", own_from_cache(0.3)),
+    Strategy("floods-60", 22, "60 % of all requests", own_from_cache(0.6)),
+    Strategy("new-when-caught", 23, "int4; a new hotkey whenever the test rejects the old one",
+             always(cheating(INT4)), reregister=_rejected),
+    Strategy("new-every-third", 23, "int8 on a tenth; a new hotkey every third epoch",
+             on_share(0.1, cheating(INT8)), reregister=_third_epoch),
+    Strategy("new-when-doubted", 23, "int8 on a tenth; a new hotkey whenever there is evidence",
+             on_share(0.1, cheating(INT8)), reregister=_doubted),
+    Strategy("two-uids-busy", 13, "one machine under two uids, both always at work", uids=2),
+    Strategy("two-uids-idle", 13, "one machine under two uids, never at work at the same time",
+             uids=2, overlap=0.0),
+)  # fmt: skip
+"""Threats by their numbers: 13 two uids on one machine; 16 honest for probes only; 17 turns failures into
+voids; 18 earns trust, then defects; 19 lies about its speed; 20 refuses what is hard; 21 fast and dishonest;
+22 floods itself; 23 sheds its history."""
+
+HARMS = (
+    Strategy("faults-1", 0, "1 % of its attempts fail", machine=replace(SUBJECT, fault_share=0.01)),
+    Strategy("faults-5", 0, "5 % of its attempts fail", machine=replace(SUBJECT, fault_share=0.05)),
+    Strategy("lost-epoch", 0, "can't be reached in epoch 20",
+             lambda _, situation: RESET if situation.epoch == 20 else HONEST),
+    Strategy("outage", 0, "dies in the middle of epoch 20 and is away to its end, challenges unanswered",
+             lambda arrival, situation: HONEST if situation.epoch != 20
+             else RESET if arrival.at_s > 750 else Conduct(trace=replace(UNANSWERED, speed=1.0))),
+)  # fmt: skip
+"""What happens to honest miners."""

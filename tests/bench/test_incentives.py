@@ -1,0 +1,163 @@
+"""The benchmark tells strategies that pay from those that don't, and repeats itself to the bit."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from bench.incentives.audits import STAND_IN_NOISE, Audits
+from bench.incentives.cheats import INT4
+from bench.incentives.config import IncentivesConfig
+from bench.incentives.measuring import Measuring, SpeedIncome, luck, slope, speed_incomes
+from bench.incentives.miners import Player
+from bench.incentives.population import SUBJECT
+from bench.incentives.run import run, wanted
+from bench.incentives.simulation import World, draw_world, play
+from bench.incentives.strategies import (
+    HARMS,
+    HONEST_STRATEGY,
+    STRATEGIES,
+    Strategy,
+    cheating,
+    on_organic,
+    on_share,
+)
+from bench.incentives.tables import earned_json, luck_words, speed_words
+from bench.incentives.traffic import arrivals
+from shared.errors import ConfigError
+from validator.scoring_config import ScoringConfig
+
+AUDITS = Audits(STAND_IN_NOISE)
+NO_GATE = ScoringConfig(reject_log_evidence=1e9, supporting_audits=10**6, enough_fails=10**6)
+"""Scoring in which neither the sequential test nor a run of failed audits takes a miner's income."""
+
+
+def world(config: ScoringConfig | None = None, epochs: int = 6, requests: int = 120, seed: int = 1) -> World:
+    return draw_world(epochs, requests, AUDITS, seed, config or ScoringConfig())
+
+
+def named(name: str) -> Strategy:
+    return next(one for one in (*STRATEGIES, *HARMS) if one.name == name)
+
+
+def income(name: str, played_in: World, registration_epochs: float = 0.0) -> float:
+    return Measuring(played_in, registration_epochs).earned(named(name)).income
+
+
+def test_honest_work_earns_one_by_construction() -> None:
+    found = Measuring(world(), 0.0).earned(HONEST_STRATEGY)
+    assert (found.income, found.error, found.best_epoch, found.played.unpaid) == (1.0, 0.0, 1.0, 0)
+    assert not found.pays
+
+
+def test_shares_of_all_miners_add_up_to_one_in_every_epoch() -> None:
+    played = play(world(), HONEST_STRATEGY)
+    assert [sum(epoch) for epoch in zip(*played.incomes, strict=True)] == pytest.approx([1.0] * 6)
+
+
+def test_without_the_gate_a_fast_cheat_pays_and_with_it_it_does_not() -> None:
+    cheat = Strategy("control", 21, "", on_share(0.6, cheating(INT4)))
+    without = Measuring(world(NO_GATE), 0.0).earned(cheat)
+    gated = Measuring(world(), 0.0).earned(cheat)
+    assert without.income > 1.2
+    assert without.pays
+    assert gated.income < 0.1
+    assert not gated.pays
+
+
+@pytest.mark.parametrize("name", ["int4", "fp8", "int8", "prefill-attack", "silent", "new-when-caught"])
+def test_cheats_on_every_answer_earn_nothing(name: str) -> None:
+    assert income(name, world()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["probes-chance", "probes-all", "silent-tenth", "404-tenth", "on-off"])
+def test_cheats_on_some_answers_earn_less_than_honest_work(name: str) -> None:
+    assert income(name, world(epochs=12, requests=200)) < 0.9
+
+
+def test_what_a_miner_reports_of_itself_changes_nothing() -> None:
+    assert income("reports-tenfold", world()) == 1.0
+
+
+def test_connections_that_are_reset_cost_income() -> None:
+    assert income("resets-tenth", world()) < 0.97
+
+
+def test_registrations_are_paid_from_income() -> None:
+    free, paid = income("new-every-third", world()), income("new-every-third", world(), 0.5)
+    assert paid < free
+
+
+def test_two_uids_of_a_busy_machine_earn_no_more_than_one() -> None:
+    assert income("two-uids-busy", world(epochs=8, requests=240)) < 1.05
+
+
+def test_an_outage_costs_an_honest_miner_epochs_not_its_living() -> None:
+    played = play(world(epochs=26, requests=120), named("outage"))
+    own = played.incomes[0]
+    assert own[20] == 0.0
+    assert own[19] > 0
+    assert own[25] > 0
+
+
+def test_the_same_seed_gives_the_same_incomes_and_another_seed_others() -> None:
+    first, again, other = (
+        play(world(seed=seed), named("int8-tenth")).incomes for seed in (1, 1, 2)
+    )  # fmt: skip
+    assert first == again
+    assert first != other
+
+
+def test_guessing_probes_by_chance_is_right_half_the_time_and_a_sure_guess_always() -> None:
+    player = Player(0, HONEST_STRATEGY)
+    player.prepare(0, (), ScoringConfig())
+    (situation,) = player.situations.values()
+    requests = arrivals(2000, random.Random(1))
+    for hit_rate in (0.5, 1.0):
+        serve = on_organic(hit_rate)
+        right = sum((serve(one, situation).trace is None) == one.synthetic for one in requests)
+        assert abs(right / len(requests) - hit_rate) < 0.05
+
+
+def test_honest_income_grows_with_speed() -> None:
+    points = list(speed_incomes(world(requests=200), (50.0, 100.0)))
+    assert points[0].deviation == 0
+    assert 1.6 < points[1].income < 2.6
+    assert "slope" in speed_words(points)
+
+
+def test_the_slope_of_proportional_income_is_one_and_of_equal_income_zero() -> None:
+    assert slope([SpeedIncome(speed, speed) for speed in (1.0, 2.0, 4.0)]) == pytest.approx(1.0)
+    assert slope([SpeedIncome(speed, 3.0) for speed in (1.0, 2.0, 4.0)]) == pytest.approx(0.0)
+
+
+def test_identical_miners_are_apart_by_luck_alone() -> None:
+    found = luck(world(epochs=4, requests=300), (SUBJECT, SUBJECT, SUBJECT))
+    assert 0 < found.median <= found.p95 <= found.largest < 0.3
+    assert found.answers == 100
+    assert "100 answers" in luck_words(found)
+
+
+def test_every_attack_on_the_score_has_a_strategy() -> None:
+    assert {one.threat for one in STRATEGIES} >= set(range(16, 24))
+    names = [one.name for one in (*STRATEGIES, *HARMS)]
+    assert len(names) == len(set(names))
+
+
+def test_an_unknown_strategy_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ConfigError, match="no strategy in4; there are honest, "):
+        wanted("in4")
+    assert [one.name for one in wanted("int4, honest")] == ["int4", "honest"]
+    assert len(wanted("all")) == len(STRATEGIES) + len(HARMS)
+
+
+def test_the_run_prints_its_tables_and_writes_its_rows(tmp_path: Path) -> None:
+    file, said = tmp_path / "rows.json", list[str]()
+    config = IncentivesConfig(strategies="honest,int4,faults-5", epochs=3, requests=60, json=file)
+    earned = run(config, said.append)
+    rows = json.loads(file.read_text())
+    assert rows == [earned_json(one) for one in earned]
+    incomes = {row["strategy"]: row["income_vs_honest"] for row in rows}
+    assert (incomes["honest"], incomes["int4"]) == (1.0, 0.0)
+    assert "strategies that pay: none" in "\n".join(said)
