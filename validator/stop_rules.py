@@ -17,6 +17,7 @@ LEAST_CONTEXT_TOKENS = 2048
 """A miner's context (`--max-model-len`) is not known to the auditor; an answer may be cut short by it only
 where prompt and output have at least so many tokens together."""
 
+
 class Decoder(Protocol):
     """Decodes output tokens: `validator.detokenization.TextDecoder`."""
 

@@ -16,7 +16,8 @@ from shared.honest_noise import MARGIN_EDGES, HonestMargins
 ALTERNATIVES = ((2.0, 2.0), (3.0, 5.0), (10.0, 25.0), (20.0, 75.0), (1.0, 75.0))
 """(times as many misses, times the mean margin of a miss) of the kinds of cheats that are looked for: about
 what 8-bit weights, coarse 8-bit floats, 4-bit weights, and another seed or model show on the demo model
-(docs/DETECTION.md); and a text in which single tokens were exchanged. They decide only how fast a cheat is seen, never whether an honest miner is."""
+(docs/DETECTION.md); and a text in which single tokens were exchanged. They decide only how fast a cheat is
+seen, never whether an honest miner is."""
 
 MOST_MISSES = 0.6
 """Upper bound on an alternative's share of misses: even an unrelated sampler often draws the same token."""

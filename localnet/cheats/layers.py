@@ -21,8 +21,8 @@ LAYER_OUTPUTS = ("self_attn.o_proj", "mlp.down_proj")
 
 
 LEFT_OVER = 0.02
-"""What is left of the dropped layer. At nothing at all two layers would be the same to the bit, which the miner
-itself takes for a broken capture and refuses to start with."""
+"""What is left of the dropped layer. At nothing at all two layers would be the same to the bit, which the
+miner itself takes for a broken capture and refuses to start with."""
 
 
 def write_layer_dropped_model(source: Path, target: Path, say: Say = quiet, /) -> Path:
