@@ -55,10 +55,12 @@ _ECONOMY = {
     "truncated": "the tokens that it leaves out",
     "padded": "is paid for tokens that the model did not write",
     "other-text": "nothing in cost: shows the client other words",
-    "slow-drip": "nothing: holds connections open",
 }
 
 CHEATS = tuple(_ECONOMY)
+"""Every dishonest role but `slow-drip`, which answers no request within any deadline: there is nothing to
+audit, and the gateway's own bounds stand against it (tests/gateway/test_misbehaving_miners.py)."""
+
 HONEST_CONDITIONS = ("eager", "chunked", "compiled", "float32", "split")
 
 

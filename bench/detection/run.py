@@ -30,6 +30,7 @@ from shared.errors import ConfigError, ModelError
 from shared.honest_noise import HonestNoise
 from shared.reference_model import ReferenceModel
 from validator.answer_checks import AnswerChecks
+from validator.calibration_conditions import available_conditions
 from validator.reference_worker import ReferenceWorker
 from validator.scoring_config import ScoringConfig
 
@@ -96,6 +97,11 @@ async def detect(config: DetectionConfig, say: Say) -> None:
     rows = wanted_rows(config.rows)
     shared = laboratory(config)
     archive = Archive(config.work, shared.calibration_file)
+    runnable = {one.name for one in available_conditions(str(shared.model))}
+    for row in rows:
+        if row.condition not in runnable:
+            say(f"{row.name}: left out, this machine can't run an engine like that for this model")
+    rows = [row for row in rows if row.condition in runnable]
     measured: list[tuple[Row, Measured]] = []
     missing: list[str] = []
     try:

@@ -41,11 +41,12 @@ class Exposed:
 Trace = Cheat | Exposed | None
 """What an audit of an answer would find; None: an honest answer."""
 
-INT4 = Cheat("int4", "typical", 1e-12, 2.0, 3.0)
-FP8 = Cheat("fp8", "typical", 5e-8, 1.5, 1.8)
-INT8 = Cheat("int8", "typical", 4e-5, 0.7, 1.6)
-NOISE = Cheat("noise-0.3", "typical", 2e-2, 0.5, 1.0)
-PREFILL = Cheat("prefill-attack", "tokens", 1e-10, 3.0, 2.5)
+INT4 = Cheat("int4", "typical", 2e-16, 0.4, 3.0)
+FP8 = Cheat("fp8", "typical", 2e-9, 0.6, 1.8)
+INT8 = Cheat("int8", "typical", 1e-5, 0.5, 1.6)
+NOISE = Cheat("noise-0.3", "typical", 7e-2, 0.6, 1.0)
+PREFILL = Cheat("prefill-attack", "tokens", 7e-17, 10.6, 2.5)
+"""Medians and spreads of `python -m bench.detection --rows cheats --requests 16`."""
 
 UNANSWERED = Exposed("late-computation", UNANSWERED_LOG_E, INT4.speed)
 """Serves 4-bit weights, and does not answer the challenge, or too late."""

@@ -63,8 +63,8 @@ def test_the_rule_of_three_and_its_table(events: int, trials: int, bound: float)
     assert upper_bound(events, trials) == pytest.approx(bound)
 
 
-def test_every_dishonest_role_is_a_row() -> None:
-    assert {name for name, role in ROLES.items() if not role.honest} == set(CHEATS)
+def test_every_dishonest_role_that_answers_is_a_row() -> None:
+    assert {name for name, role in ROLES.items() if not role.honest} == {*CHEATS, "slow-drip"}
 
 
 def test_rows_are_named_or_refused() -> None:
