@@ -4,6 +4,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS   ?=
+BENCH  ?= capture_overhead
 
 .PHONY: help setup localnet test test-fast lint format bench clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make test-fast  the tests that start no engine"
 	@echo "make lint       ruff and mypy --strict"
 	@echo "make format     rewrite the layout of the code"
-	@echo "make bench      the benchmarks, each prints its table"
+	@echo "make bench      a benchmark, prints its table (BENCH=detection; ls bench lists them)"
 	@echo "make setup      only what the others need: the virtual environment"
 	@echo "make clean      remove the virtual environment and localnet's files"
 
@@ -41,7 +42,7 @@ format: setup
 	@$(VENV)/bin/ruff format .
 
 bench: setup
-	@$(RUN) -m bench.capture_overhead $(ARGS)
+	@$(RUN) -m bench.$(BENCH) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .localnet

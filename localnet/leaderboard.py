@@ -17,7 +17,7 @@ from validator.epoch_summary import (
 from validator.scoring import MinerScore
 from validator.verdicts import Verdict
 
-MAX_REASON_WIDTH = 100
+MAX_REASON_WIDTH = 160
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,16 @@ def shortcomings(epoch: Epoch, honest_roles: frozenset[str]) -> list[str]:
 
 def render(epoch: Epoch) -> str:
     """The leaderboard as text, with a line of reasons below each miner that has a failure or no score."""
+    width = max([len("honest  "), *(len(row.role) for row in epoch.rows)])
     lines = [
         f"Epoch {epoch.number}",
-        "  uid  hotkey      role      requests  tokens/s  TTFT ms  audits p/f/i   score  weight on chain",
+        f"  uid  hotkey      {'role':<{width}}"
+        "  requests  tokens/s  TTFT ms  audits p/f/i   score  weight on chain",
     ]
     for row in epoch.rows:
         audits = f"{row.audits.passed}/{row.audits.failed}/{row.audits.inconclusive}"
         lines.append(
-            f"  {row.uid:>3}  {row.hotkey[:10]}  {row.role:<8}  {row.requests:>8}"
+            f"  {row.uid:>3}  {row.hotkey[:10]}  {row.role:<{width}}  {row.requests:>8}"
             f"  {_number(row.tokens_per_s, 1):>8}  {_number(row.ttft_ms, 0):>7}"
             f"  {audits:>12}  {row.score:>6.3f}  {row.weight_on_chain:>15}"
         )
