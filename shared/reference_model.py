@@ -26,8 +26,8 @@ PREFIX_CACHE_BYTES = 256 * 1024 * 1024
 bfloat16."""
 
 CPU_COSTS = PassCosts(overhead_tokens=32, budget_tokens=256)
-"""Measured with SmolLM2-135M on one core: a pass reads all weights once, which takes as long as 32 more tokens
-do, and a pass of 1,024 tokens is no faster per token than one of 256."""
+"""Measured with SmolLM2-135M on one core: a pass reads all weights once, which takes as long as 32 more
+tokens do, and a pass of 1,024 tokens is no faster per token than one of 256."""
 
 GPU_COSTS = PassCosts(overhead_tokens=256, budget_tokens=16_384)
 """Estimated for Qwen2.5-7B on an H200: launching a pass's kernels takes some 10 ms, 256 tokens at half of its
