@@ -102,8 +102,8 @@ async def test_while_the_epoch_before_is_not_sealed_only_the_floor_is_audited(ri
     await rig.new_block()
     await settle(rig, AuditPlan(None, complete=False))
     draws = draws_of(records, await rig.chain.head())
-    floor = {request_id for request_id, draw in draws.items() if draw < CONFIG.audit_rate_floor}
-    assert set(rig.auditor.audited) == floor
+    floor = [one for one in sorted(draws, key=lambda one: draws[one]) if draws[one] < CONFIG.audit_rate_floor]
+    assert set(floor[: CONFIG.enough_fails]) <= set(rig.auditor.audited) <= set(floor)
 
 
 async def test_an_epoch_is_not_settled_before_all_is_drawn(rig: AuditRig) -> None:
