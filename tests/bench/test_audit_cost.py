@@ -106,8 +106,8 @@ async def test_a_cost_is_shared_out_among_its_requests() -> None:
             pass
 
     cost = await cost_of(work, 5)
-    assert cost.cpu_s >= pytest.approx(0.01)
-    assert cost.wall_s >= pytest.approx(0.01)
+    assert cost.cpu_s >= 0.0099
+    assert cost.wall_s >= 0.0099
 
 
 def test_the_mean_of_costs_is_taken_clock_by_clock() -> None:
