@@ -33,9 +33,9 @@ from shared.commitments import Point
 from shared.reference_logits import LogitsRequest
 from shared.reference_model import ReferenceModel
 from shared.vllm_cpu import cpu_environment
+from validator.output_tokens import OutputTokens
 from validator.reference_worker import ReferenceWorker
 from validator.sampling_rules import SamplingRule
-from validator.token_margins import TokenMargins
 
 TOGETHER = 8
 """Requests served, and audited, side by side."""
@@ -106,7 +106,7 @@ class Audits:
         ]
 
 
-def _margins(served: Served) -> TokenMargins:
+def _margins(served: Served) -> OutputTokens:
     rule = SamplingRule(
         temperature=TEMPERATURE,
         top_p=TOP_P,
@@ -114,7 +114,7 @@ def _margins(served: Served) -> TokenMargins:
         ignore_eos=True,
         seed=served.seed,
     )
-    return TokenMargins(rule, served.prompt_ids, served.output_ids)
+    return OutputTokens(rule, served.prompt_ids, served.output_ids)
 
 
 class Rounds:

@@ -23,8 +23,8 @@ TAIL_LEVELS = (0.5, 0.2, 0.1, 0.05, 0.02)
 SMALLEST_P_VALUE = 1e-30
 """p-values are never below it: no more is to be had from extrapolation, and logarithms stay finite."""
 
-MARGIN_EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-"""Token margins are counted in the classes between these multiples of `HonestMargins.unit`."""
+MARGIN_EDGES = (0.0, *(2.0**power for power in range(-7, 6)))
+"""Margins of missed tokens are counted in the classes between these, in logits; the last class is open."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -67,14 +67,15 @@ class HonestTail(Message):
 
 
 class HonestMargins(Message):
-    """How honest output tokens miss what the reference samples.
+    """How honest output tokens miss what the reference draws.
 
-    `unit` is the mean margin of the honest tokens that miss, in logit units; `above[i]` the share of
-    honest tokens whose margin is above MARGIN_EDGES[i] units, raised where it was measured as less than
-    one in all tokens.
+    `above[i]` bounds the probability that an honest miner's token has a margin above MARGIN_EDGES[i],
+    however close to each other the reference's best scores lie; `scale` (logits) and `exponent` are those
+    of the law that it was fitted with, `tokens` how many tokens it was fitted to.
     """
 
-    unit: Positive
+    scale: Positive
+    exponent: Positive
     above: tuple[Share, ...]
     tokens: Annotated[int, Field(ge=1)]
 
@@ -82,8 +83,8 @@ class HonestMargins(Message):
     def _falling(self) -> "HonestMargins":
         if len(self.above) != len(MARGIN_EDGES):
             raise ValueError(f"there are {len(MARGIN_EDGES)} margin classes above 0")
-        if any(left <= right for left, right in pairwise(self.above)):
-            raise ValueError("the share of margins above an edge falls from edge to edge")
+        if any(left < right for left, right in pairwise(self.above)):
+            raise ValueError("the share of margins above an edge never rises from edge to edge")
         return self
 
 
@@ -109,7 +110,7 @@ class HonestNoise(Message):
     `position_bands` that are not above it.
     """
 
-    version: Literal["honest-noise/2"] = "honest-noise/2"
+    version: Literal["honest-noise/3"] = "honest-noise/3"
     position_bands: tuple[Annotated[int, Field(ge=1)], ...]
     scale: tuple[tuple[Positive, ...], ...]
     points: Annotated[int, Field(ge=1)]

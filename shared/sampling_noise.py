@@ -72,9 +72,39 @@ def gumbel_noise(seeds: Tensor, positions: Tensor, vocabulary_size: int) -> Tens
     return _gumbel(uniform_noise(seeds, positions, vocabulary_size))
 
 
-def gumbel_noise_at(seeds: Tensor, positions: Tensor, tokens: Tensor) -> Tensor:
-    """The noise of single tokens: float32 [n] from int64 [n] each, element by element."""
-    return _gumbel(_uniform(_finish_hash(_starts(seeds, positions), _mix_key(tokens.to(torch.int32)))))
+def gumbel_noise_at(seeds: Tensor, positions: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
+    """The noise of single tokens: float32 [n].
+
+    Args:
+        seeds, positions: as for `gumbel_noise`, int64 [number of rows].
+        rows, tokens: int64 [n], which row's noise of which token.
+    """
+    return _gumbel(_uniform(_hash_at(seeds, positions, rows, tokens)))
+
+
+def large_noise_at(
+    seeds: Tensor, positions: Tensor, rows: Tensor, tokens: Tensor, floors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the noise of single tokens is above a floor, and how large it is there.
+
+    Only those few need logarithms: the noise is above x only if u < exp(−x).
+
+    Args:
+        seeds, positions, rows, tokens: as for `gumbel_noise_at`.
+        floors: float32 [n].
+
+    Returns:
+        int64 [found], indices of tokens: all whose noise is above their floor, and some that are hardly
+        below it; and their noise, float32 [found].
+    """
+    bits = _hash_at(seeds, positions, rows, tokens)
+    able = ((bits >> 1) & 0x7FFFFFFF).to(torch.float32) <= (_REACH - floors).exp_()
+    found = able.nonzero().squeeze(1)
+    return found, _gumbel(_uniform(bits[found]))
+
+
+def _hash_at(seeds: Tensor, positions: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
+    return _finish_hash(_starts(seeds, positions)[rows], _mix_key(tokens.to(torch.int32)))
 
 
 def uniform_noise(seeds: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:

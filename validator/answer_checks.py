@@ -11,12 +11,13 @@ from validator.detokenization import TextDecoder
 from validator.evidence import weigh
 from validator.findings import Finding
 from validator.generation_defaults import GenerationDefaults
+from validator.output_tokens import OutputTokens
 from validator.prompt_rendering import PromptRenderer, load_tokenizer
 from validator.sampling_rules import SamplingRule, sampling_rule
 from validator.stop_rules import check_stop
-from validator.token_evidence import token_score
-from validator.token_margins import TokenMargins
-from validator.verdicts import MAX_REASON_CHARACTERS, Evidence, TokenCheck
+from validator.token_evidence import best_explanation, token_score
+from validator.token_reading import TokenReading, alternative_fits, token_check
+from validator.verdicts import Evidence, TokenCheck
 
 
 class AnswerChecks:
@@ -54,7 +55,7 @@ class AnswerChecks:
             rule = self._rule(record)
         except NotReproducible:
             return None
-        return check_stop(rule, record, self._decoder)
+        return check_stop(rule, record, self._decoder, self._defaults.context_limit)
 
     def token_audit(self, record: RequestRecord, token_ids: Mapping[int, Sequence[int]]) -> "TokenAudit":
         """The check of every output token against the sampler, to be fed with the reference's logits.
@@ -70,7 +71,7 @@ class AnswerChecks:
         starts = {index: len(ids) - outputs[index] for index, ids in token_ids.items() if outputs[index]}
         return TokenAudit(
             {
-                index: TokenMargins(rule, token_ids[index][:start], token_ids[index][start:], index)
+                index: OutputTokens(rule, token_ids[index][:start], token_ids[index][start:], index)
                 for index, start in starts.items()
             },
             "",
@@ -81,11 +82,11 @@ class AnswerChecks:
 
 
 class TokenAudit:
-    """The margins of all choices of one answer."""
+    """The check of all choices of one answer."""
 
-    def __init__(self, choices: Mapping[int, TokenMargins], unchecked: str) -> None:
+    def __init__(self, choices: Mapping[int, OutputTokens], unchecked: str) -> None:
         self._choices, self._unchecked = choices, unchecked
-        self._margins: tuple[float, ...] | None = None
+        self._reading: TokenReading | None = None
 
     def logits_requests(self) -> dict[int, LogitsRequest]:
         """Which logits are needed, by choice."""
@@ -94,25 +95,28 @@ class TokenAudit:
             for index, one in self._choices.items()
         }
 
-    def margins(self) -> tuple[float, ...]:
-        """Of every output token, in the order of choices, once the logits were read."""
-        if self._margins is None:
-            self._margins = tuple(
-                float(margin) for one in self._choices.values() for margin in one.margins().tolist()
+    def reading(self) -> TokenReading:
+        """What was read, once all logits were."""
+        if self._reading is None:
+            choices = list(self._choices.values())
+            self._reading = TokenReading(
+                margins=tuple(float(one) for choice in choices for one in choice.margins().tolist()),
+                leads=tuple(float(one) for choice in choices for one in choice.leads().tolist()),
+                alternatives=alternative_fits(choices),
             )
-        return self._margins
+        return self._reading
 
     def check(self) -> TokenCheck:
-        """How many tokens were checked, and how many the reference draws too."""
-        margins = self.margins()
-        exact = sum(margin == 0 for margin in margins)
-        return TokenCheck(
-            checked=len(margins), exact=exact, unchecked=self._unchecked[:MAX_REASON_CHARACTERS]
-        )
+        """How many tokens were checked, how many the reference draws too, and what else explains them."""
+        return token_check(self.reading(), self._unchecked)
 
     def evidence(self, noise: HonestNoise) -> tuple[Evidence, ...]:
         """The tokens' statistic; none when no token could be checked."""
-        margins = self.margins()
-        if not margins:
+        tokens = self.check()
+        if not tokens.checked:
             return ()
-        return (weigh(noise, "tokens", token_score(margins, noise.margins)),)
+        return (weigh(noise, "tokens", token_score(tokens, noise.margins)),)
+
+    def explanation(self, noise: HonestNoise) -> str:
+        """What explains the tokens best if the request's own sampling does not: "at temperature 0.8"."""
+        return best_explanation(self.check(), noise.margins)

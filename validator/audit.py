@@ -211,7 +211,7 @@ class Auditor:
             weigh(noise, "replay", replay),
             *tokens.evidence(noise),
         )
-        _held(check_evidence(measured.evidence))
+        _held(check_evidence(measured.evidence, tokens.explanation(noise)))
         for opening in answers.openings:
             if opening.point == place:
                 _held(check_replay_against_opening(vector, opening, calibration, noise))
@@ -226,7 +226,7 @@ class Auditor:
             outcome=finding.outcome,
             check=finding.check,
             reason=finding.reason[:MAX_REASON_CHARACTERS],
-            evidence=measured.evidence,
+            evidence=finding.evidence or measured.evidence,
             log_e=finding.log_e,
             points=measured.points,
             tokens=measured.tokens,

@@ -14,7 +14,6 @@ from shared.challenges import MAX_REPLAY_POINTS
 from shared.commitments import Point
 from shared.errors import ModelError
 from shared.honest_noise import (
-    MARGIN_EDGES,
     TAIL_LEVELS,
     ConditionReport,
     HonestMargins,
@@ -23,9 +22,11 @@ from shared.honest_noise import (
     band_of,
 )
 from shared.receipts import Receipt
+from validator.calibration_margins import fit_margins
 from validator.challenge_selection import DEFAULT_POINTS, draw_points
 from validator.evidence import FAIL_P_VALUE
 from validator.token_evidence import token_score
+from validator.token_reading import TokenReading, token_check
 from validator.verification import score_ratios
 
 POSITION_BANDS = (4, 16, 64)
@@ -38,8 +39,7 @@ LARGEST_EXPONENT = 8.0
 """Bound on a tail's exponent: a sharper fall than (x/x₀)⁻⁸ is not believed, however the fit comes out."""
 
 LARGEST_TOKEN_EXPONENT = 1.0
-"""Bound for the token score, a likelihood ratio, which exceeds x with probability at most 1/x
-(Markov's inequality) were tokens independent."""
+"""Bound for the token score, an e-value: it exceeds x with probability at most 1/x (Markov's inequality)."""
 
 LEAST_EXPONENT = 0.5
 """What is taken for the exponent when there is too little to fit it to."""
@@ -51,12 +51,6 @@ SMALLEST_TAIL = 10
 """Fewest scores that an exponent is fitted to."""
 
 SMALLEST_SCORE = 1e-3
-
-LARGEST_MISS = 0.5
-"""Bound on the honest share of missed tokens: an engine that misses more is not told from another model."""
-
-LEAST_FALL = 0.99
-"""A share of margins above an edge that is hardly below the one before counts as no smaller."""
 
 SMALLEST_DISTANCE = 1e-9
 """Below this an honest distance is not told from rounding in the cosine itself."""
@@ -72,13 +66,13 @@ class NoiseSample:
     Attributes:
         opened: distance of the sketch at every committed point.
         replayed: distance of the standardised vector at each replayed point.
-        margins: of each checked output token, in logit units.
+        tokens: what the reference's logits say of every output token.
     """
 
     receipt: Receipt
     opened: Mapping[Point, float]
     replayed: Mapping[Point, float]
-    margins: tuple[float, ...]
+    tokens: TokenReading
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ def fit_noise(conditions: Sequence[ConditionSamples], num_layers: int) -> Honest
         raise ModelError(f"too few requests to calibrate with; take --requests {4 * MIN_REQUESTS} or more")
     fitted = [pair[0] for pair in halves]
     scale = honest_scales(fitted, num_layers)
-    margins = fit_margins(fitted)
+    margins = fit_margins([[sample.tokens for sample in half] for half in fitted])
     scores = [audit_scores(half, scale, margins) for half in fitted]
     noise = HonestNoise(
         position_bands=POSITION_BANDS,
@@ -170,37 +164,6 @@ def _row(bands: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(row)
 
 
-def fit_margins(conditions: Sequence[Sequence[NoiseSample]]) -> HonestMargins:
-    """How honest tokens miss, the condition that misses most by each edge deciding.
-
-    Raises:
-        ModelError: no token was checked.
-    """
-    pools = [[margin for sample in samples for margin in sample.margins] for samples in conditions]
-    missed = [margin for pool in pools for margin in pool if margin > 0]
-    tokens = sum(len(pool) for pool in pools)
-    if not tokens:
-        raise ModelError("no output token could be checked against the sampler; serve with this miner")
-    unit = sum(missed) / len(missed) if missed else 1.0
-    above: list[float] = []
-    for edge in MARGIN_EDGES:
-        seen = max(_share_above(pool, edge * unit) for pool in pools if pool)
-        above.append(_next_share(seen, above))
-    return HonestMargins(unit=unit, above=tuple(above), tokens=tokens)
-
-
-def _share_above(pool: Sequence[float], edge: float) -> float:
-    """Laplace's estimate, so that what was never seen is not taken for impossible."""
-    return (sum(margin > edge for margin in pool) + 1) / (len(pool) + 2)
-
-
-def _next_share(seen: float, above: Sequence[float]) -> float:
-    """Shares fall from edge to edge: by half where no more was seen than at the edge before."""
-    if not above:
-        return min(seen, LARGEST_MISS)
-    return seen if seen < above[-1] * LEAST_FALL else above[-1] / 2
-
-
 def audit_scores(
     samples: Sequence[NoiseSample], scale: Sequence[Sequence[float]], margins: HonestMargins
 ) -> AuditScores:
@@ -218,8 +181,8 @@ def audit_scores(
             scores.typical.append(typical)
             scores.mean.append(mean)
         scores.replay.extend(ratio(point, distance) for point, distance in sample.replayed.items())
-        if sample.margins:
-            scores.tokens.append(token_score(sample.margins, margins))
+        if sample.tokens.margins:
+            scores.tokens.append(token_score(token_check(sample.tokens), margins))
     return scores
 
 
@@ -261,7 +224,7 @@ def _report(
 ) -> ConditionReport:
     scores = audit_scores(held_out, noise.scale, noise.margins)
     audits = _audit_p_values(scores, noise)
-    margins = [margin for sample in held_out for margin in sample.margins]
+    margins = [margin for sample in held_out for margin in sample.tokens.margins]
     return ConditionReport(
         condition=condition.name,
         engine=condition.engine,

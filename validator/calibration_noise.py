@@ -112,7 +112,7 @@ class NoiseMeasurement:
             receipt,
             {opening.point: self._sketch_distance(opening, reference) for opening in openings},
             {point: self._vector_distance(point, vector, reference) for point, vector in replayed.items()},
-            tokens.margins(),
+            tokens.reading(),
         )
 
     async def _openings(self, receipt: Receipt, token_ids: Mapping[int, Sequence[int]]) -> list[Opening]:

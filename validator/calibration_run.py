@@ -11,17 +11,11 @@ import httpx
 import torch
 
 from shared.addresses import base_url, parse_endpoint
-from shared.calibration import (
-    CALIBRATION_FILE,
-    Calibration,
-    CalibrationHeader,
-    find_calibration,
-    read_calibration,
-    write_calibration,
-)
+from shared.calibration import Calibration, read_calibration, write_calibration
+from shared.calibration_header import CALIBRATION_FILE, CalibrationHeader, find_calibration
 from shared.errors import ModelError
-from shared.honest_noise import HonestNoise
-from shared.model_identity import local_folder, model_digest, public_model_name
+from shared.honest_noise import MARGIN_EDGES, HonestNoise
+from shared.model_identity import generation_digest, local_folder, model_digest, public_model_name
 from shared.peer_auth import sign_request
 from shared.reference_model import ReferenceModel
 from shared.wallets import load_hotkey
@@ -29,6 +23,7 @@ from validator.answer_checks import AnswerChecks
 from validator.calibration_conditions import Condition, available_conditions, named_conditions
 from validator.calibration_config import CalibrateConfig
 from validator.calibration_limits import ConditionSamples, fit_noise
+from validator.calibration_margins import miss_probability
 from validator.calibration_miner import StartedMiner, running_miner
 from validator.calibration_noise import HonestMiner, NoiseMeasurement
 from validator.calibration_prompts import calibration_chats
@@ -87,9 +82,11 @@ def _statistics(config: CalibrateConfig) -> Calibration:
         f"position 0 is left out: its vector, up to {found.sink_ratio:.0f} times as long as the others, "
         "depends on the first token alone"
     )
+    folder = local_folder(config.model)
     header = CalibrationHeader(
         model=public_model_name(config.model),
-        model_digest=model_digest(local_folder(config.model)),
+        model_digest=model_digest(folder),
+        generation_digest=generation_digest(folder),
         num_layers=reference.num_layers,
         hidden_size=reference.hidden_size,
         reference=ReferenceModel.describe(config.device, getattr(torch, config.dtype)),
@@ -187,8 +184,9 @@ def _report(noise: HonestNoise, file: Path) -> None:
     say(
         f"fitted on {noise.fitted_requests} requests, as many others held out\n"
         f"honest distance (geometric mean): {first:.3g} after the first layer, {last:.3g} after the last\n"
-        f"of {noise.margins.tokens} output tokens {1 - noise.margins.above[0]:.3%} or more are the "
-        f"reference's own; the others miss by {noise.margins.unit:.3g} logits"
+        f"of {noise.margins.tokens} output tokens, those that lead by 0.06 logits are missed with a "
+        f"probability of {miss_probability(0.0625, noise.margins.scale, noise.margins.exponent):.2g}; audits "
+        f"allow for {noise.margins.above[MARGIN_EDGES.index(0.0625)]:.2g}"
     )
     for name, tail in (
         ("typical", noise.typical),

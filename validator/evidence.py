@@ -6,11 +6,18 @@ applications", 2021). A p-value becomes one by their mixture of the calibrators 
 
     e(p) = (1 − p + p ln p) / (p ln² p),
 
-and the statistics of one audit are averaged, which is valid however they depend on each other.
+and averages of e-values are e-values however they depend on each other. The output tokens have one of their
+own (`validator/token_evidence.py`), which counts half; the mean of what the hidden states say is the rest.
+Of the evidence a share is put at stake on the miner's cheating in this very audit,
+
+    1 − STAKE + STAKE × e,
+
+an e-value again (betting: Waudby-Smith & Ramdas, 2024): who cheats only sometimes is not cleared by the
+passes in between, which count ln(1 − STAKE) at worst.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.honest_noise import HonestNoise
 from validator.verdicts import Evidence, Statistic
@@ -26,6 +33,13 @@ than were asked for. No honest noise does that; what is left is faults of memory
 UNANSWERED_LOG_E = math.log(100.0)
 """What a challenge counts that was not answered, after retries that survive a short network fault, while
 the auditor's own network was up. A choice: two such audits weigh as one honest audit in 10,000."""
+
+STAKE = 0.5
+"""Costs a steady cheat's detection ln 2 an audit at most; without it a cheat in one answer of ten, which
+passes nine audits for every one that it fails, would never be seen."""
+
+SHARES: Mapping[Statistic, float] = {"typical": 0.5, "mean": 0.25, "replay": 0.25}
+"""How the e-values of hidden states are averaged: slight errors of all weights show in the typical one."""
 
 _NEAR_ONE = 1e-4
 """Within this of p = 1 the formula is 0/0 to floating point; its limit there is 1/2."""
@@ -46,10 +60,17 @@ def e_value(p_value: float) -> float:
 
 
 def log_e_value(evidence: Sequence[Evidence]) -> float:
-    """The natural logarithm of an audit's e-value: the mean over its statistics; 0 without any."""
-    if not evidence:
-        return 0.0
-    return math.log(sum(e_value(one.p_value) for one in evidence) / len(evidence))
+    """The natural logarithm of an audit's e-value; 0 without any statistic.
+
+    The tokens' score is an e-value itself: a p-value made of it and turned back would lose most of a slight
+    cheat's.
+    """
+    states = [one for one in evidence if one.statistic in SHARES]
+    halves = [one.score for one in evidence if one.statistic == "tokens"]
+    if states:
+        shares = sum(SHARES[one.statistic] for one in states)
+        halves.append(sum(SHARES[one.statistic] * e_value(one.p_value) for one in states) / shares)
+    return math.log(1 - STAKE + STAKE * sum(halves) / len(halves)) if halves else 0.0
 
 
 def weigh(noise: HonestNoise, statistic: Statistic, score: float) -> Evidence:

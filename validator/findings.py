@@ -3,20 +3,22 @@
 from dataclasses import dataclass
 
 from validator.evidence import PROVEN_LOG_E
-from validator.verdicts import Check, VerdictOutcome
+from validator.verdicts import Check, Evidence, VerdictOutcome
 
 
 @dataclass(frozen=True)
 class Finding:
     """What decides an audit: an outcome, the check that decided, and the reason in words.
 
-    `log_e` is what it weighs in the miner's sequential test, when no statistic says more.
+    `log_e` is what it weighs in the miner's sequential test; `evidence` the statistics that it rests on,
+    where they are not all that were measured of the audit.
     """
 
     outcome: VerdictOutcome
     check: Check
     reason: str
     log_e: float
+    evidence: tuple[Evidence, ...] = ()
 
 
 def failed(check: Check, reason: str, log_e: float = PROVEN_LOG_E) -> Finding:

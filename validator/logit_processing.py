@@ -28,10 +28,14 @@ class Penalties:
         """The penalised logits."""
         return torch.where(logits > 0, logits / self.factor, logits * self.factor) - self.reduction
 
+    def removed(self, penalised: Tensor) -> Tensor:
+        """The logits before they were penalised."""
+        before = penalised + self.reduction
+        return torch.where(before > 0, before * self.factor, before / self.factor)
+
     def shifted(self, penalised: Tensor, by: Tensor) -> Tensor:
         """What the penalised logits would be, had the logits been larger by `by`."""
-        before = penalised + self.reduction
-        return self.applied(torch.where(before > 0, before * self.factor, before / self.factor) + by)
+        return self.applied(self.removed(penalised) + by)
 
 
 @dataclass(frozen=True)

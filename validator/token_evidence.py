@@ -1,64 +1,74 @@
-"""What the margins of an answer's tokens say: a likelihood ratio against several kinds of cheats.
+"""What an answer's output tokens say: an e-value against the miner's honesty.
 
-Each output token's margin falls into one of the classes of `shared.honest_noise.MARGIN_EDGES`; how often an
-honest token falls into each is in the calibration file. Against it stand alternatives in which tokens
-miss more often and by more, their margins exponentially distributed. The statistic is the mean over the
-alternatives of the product over tokens of alternative / honest probability. Honest tokens are not quite
-independent of each other, so what the statistic is at honest miners is measured like every other one.
+Given the reference's logits, an honest miner's token is the one that the reference draws, or one that
+numerical noise put in its place: the larger its margin, the less likely (`HonestMargins.above`). An
+alternative gives every token a probability of its own. So
+
+    e = Π over tokens of  alternative's probability ÷ the most that an honest miner's can be,
+
+where the divisor is 1 for the token that the reference draws too, and above[i] for one whose margin is above
+MARGIN_EDGES[i]. Its mean is at most 1 at an honest miner, because the alternative's probabilities sum to 1,
+and so is that of the mean over alternatives, whatever they are (Vovk & Wang 2021). Tokens depend on each
+other only through the text so far, which is given.
 """
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from shared.honest_noise import MARGIN_EDGES, HonestMargins
+from validator.verdicts import TokenCheck
 
-ALTERNATIVES = ((2.0, 2.0), (3.0, 5.0), (10.0, 25.0), (20.0, 75.0), (1.0, 75.0))
-"""(times as many misses, times the mean margin of a miss) of the kinds of cheats that are looked for: about
-what 8-bit weights, coarse 8-bit floats, 4-bit weights, and another seed or model show on the demo model
-(docs/DETECTION.md); and a text in which single tokens were exchanged. They decide only how fast a cheat is
-seen, never whether an honest miner is."""
+EXCHANGED = "with single tokens exchanged"
+EXCHANGED_SHARE = 0.05
+EXCHANGED_ABOVE = 0.25
+"""One more alternative, by margins alone: one token in twenty was exchanged, its margin in any of the classes
+above this many logits."""
 
-MOST_MISSES = 0.6
-"""Upper bound on an alternative's share of misses: even an unrelated sampler often draws the same token."""
+SMALL_MISSES = 0.02
+"""Share of smaller misses under that alternative: numerical noise like anybody's."""
 
 LARGEST_LOG = 230.0
-"""Bound on the logarithm: scores stay finite."""
+"""Bound on the logarithm of an e-value: scores stay finite."""
 
 
-def margin_classes(margins: Sequence[float], unit: float) -> list[int]:
-    """How many margins lie in each class: exact, then (edge, next edge] in units, the last one open."""
-    counts = [0] * (len(MARGIN_EDGES) + 1)
+def missed_by_class(margins: Sequence[float]) -> tuple[int, ...]:
+    """How many margins lie in each class above 0: (edge, next edge], the last one open."""
+    counts = [0] * len(MARGIN_EDGES)
     for margin in margins:
-        counts[sum(margin > edge * unit for edge in MARGIN_EDGES)] += 1
-    return counts
+        if margin > 0:
+            counts[sum(margin > edge for edge in MARGIN_EDGES) - 1] += 1
+    return tuple(counts)
 
 
-def token_score(margins: Sequence[float], honest: HonestMargins) -> float:
-    """The likelihood ratio; 1 when there is no token.
-
-    Args:
-        margins: of every checked output token, ≥ 0, in logit units.
-    """
-    counts = margin_classes(margins, honest.unit)
-    expected = _class_probabilities(honest.above)
-    logarithms = [
-        sum(
-            count * math.log(theirs / ours)
-            for count, theirs, ours in zip(counts, _alternative(honest, *kind), expected, strict=True)
-        )
-        for kind in ALTERNATIVES
-    ]
-    largest = max(logarithms)
-    spread = sum(math.exp(one - largest) for one in logarithms) / len(logarithms)
-    return math.exp(min(LARGEST_LOG, largest + math.log(spread)))
+def token_score(tokens: TokenCheck, honest: HonestMargins) -> float:
+    """The e-value of an answer's tokens; 1 when none was checked."""
+    ratios = log_ratios(tokens, honest)
+    largest = max(ratios.values())
+    mean = sum(math.exp(one - largest) for one in ratios.values()) / len(ratios)
+    return math.exp(min(LARGEST_LOG, largest + math.log(mean)))
 
 
-def _class_probabilities(above: Sequence[float]) -> list[float]:
-    """Probability of each class from the shares above each edge."""
-    return [1 - above[0], *(left - right for left, right in pairwise(above)), above[-1]]
+def best_explanation(tokens: TokenCheck, honest: HonestMargins) -> str:
+    """The alternative that explains the tokens best, in words that fit after "drawn"."""
+    ratios = log_ratios(tokens, honest)
+    return max(ratios, key=lambda name: ratios[name])
 
 
-def _alternative(honest: HonestMargins, more: float, larger: float) -> list[float]:
-    misses = min(MOST_MISSES, more * honest.above[0])
-    return _class_probabilities([misses * math.exp(-edge / larger) for edge in MARGIN_EDGES])
+def log_ratios(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
+    """The logarithm of each alternative's likelihood ratio, by its name."""
+    honest_log = sum(
+        count * math.log(above) for count, above in zip(tokens.missed, honest.above, strict=False)
+    )
+    found = {one.name: one.log_likelihood - honest_log for one in tokens.alternatives}
+    found[EXCHANGED] = _log_exchanged(tokens) - honest_log
+    return found
+
+
+def _log_exchanged(tokens: TokenCheck) -> float:
+    classes = [edge >= EXCHANGED_ABOVE for edge in MARGIN_EDGES]
+    rest = SMALL_MISSES / (len(classes) - sum(classes))
+    each = EXCHANGED_SHARE / sum(classes)
+    small = sum(count for count, large in zip(tokens.missed, classes, strict=False) if not large)
+    large = sum(tokens.missed) - small
+    exact = math.log(1 - EXCHANGED_SHARE - SMALL_MISSES) * tokens.exact
+    return exact + small * math.log(rest) + large * math.log(each)

@@ -13,16 +13,14 @@ where one condition decides.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shared.errors import ModelError
-from shared.sampling_noise import gumbel_noise_at
+from shared.sampling_noise import gumbel_noise_at, large_noise_at
 from validator.kept_tokens import KeptTokens
-from validator.logit_processing import MASKED, LogitProcessing, ProcessedLogits
+from validator.logit_processing import MASKED, ProcessedLogits
 from validator.margin_search import MARGIN_CAP, ScoredTokens, Undecided, search_margins
 from validator.sampling_rules import SamplingRule
 
@@ -43,47 +41,31 @@ class _Rivals:
 
 
 class TokenMargins:
-    """The margins of one choice's output tokens, from blocks of the reference's logits.
+    """The margins of one choice's output tokens, from blocks of processed logits.
 
-    Attributes:
-        first_position, last_position: the inputs whose logits are wanted, both included.
+    Args:
+        emitted: the output tokens, int64 [outputs].
+        seed: the choice's own.
+        first_position: the input whose logits the first output was drawn from.
+        steepest: the most that a processed logit moves when the model's own moves by 1.
     """
 
     def __init__(
-        self, rule: SamplingRule, prompt_ids: Sequence[int], output_ids: Sequence[int], choice: int = 0
+        self, rule: SamplingRule, emitted: Tensor, seed: int, first_position: int, steepest: float
     ) -> None:
-        self._rule = rule
+        self._rule, self._emitted, self._seed = rule, emitted, seed
         self._temperature = 1.0 if rule.greedy else rule.temperature
-        self._seed = rule.seed_of(choice)
-        self._emitted = torch.tensor(list(output_ids), dtype=torch.int64)
-        self._processing = LogitProcessing(rule, prompt_ids, output_ids)
-        self._margins = torch.full((len(output_ids),), math.nan)
+        self._first_position, self._steepest = first_position, steepest
+        self._margins = torch.full((len(emitted),), math.nan)
         self._waiting: list[Undecided] = []
-        self.first_position = len(prompt_ids) - 1
-        self.last_position = len(prompt_ids) + len(output_ids) - 2
 
-    def read(self, first_position: int, logits: Tensor) -> None:
-        """Take the logits of consecutive inputs, `first_position` the first of them.
-
-        Args:
-            logits: float32 [rows, vocabulary_size] on any device; overwritten.
-
-        Raises:
-            ModelError: the logits are not numbers.
-        """
-        first = first_position - self.first_position
-        outputs = torch.arange(first, first + len(logits), device=logits.device)
-        processed = self._processing.apply(first, logits)
-        best = processed.logits.amax(dim=1)
-        if bool(best.isnan().any()):
-            raise ModelError(
-                f"the reference model's logits from position {first_position} on are not numbers"
-            )
+    def read(self, processed: ProcessedLogits, kept: KeptTokens, outputs: Tensor) -> None:
+        """Take the processed logits of some outputs, int64 [rows], and what is kept of them."""
         emitted, known = self._scored_emitted(processed, outputs)
-        void = best == MASKED
+        void = kept.floors.best == MASKED
         impossible = ~void & (~known | (emitted.logits == MASKED))
         self._margins[outputs.cpu()] = torch.where(impossible, MARGIN_CAP, 0.0).cpu()
-        self._compare(processed, outputs, emitted, ~(void | impossible))
+        self._compare(processed, kept, outputs, emitted, ~(void | impossible))
 
     def margins(self) -> Tensor:
         """The margin of every output token, float32 [outputs] on the CPU.
@@ -102,7 +84,7 @@ class TokenMargins:
         known = (tokens >= 0) & (tokens < processed.logits.shape[1])
         tokens = torch.where(known, tokens, 0)
         rows = torch.arange(len(tokens), device=tokens.device)
-        return self._scored(processed, rows, tokens, self._noise_at(outputs, tokens)), known
+        return self._scored(processed, rows, tokens, self._noise_of_one(outputs, tokens)), known
 
     def _scored(
         self, processed: ProcessedLogits, rows: Tensor, tokens: Tensor, noise: Tensor
@@ -110,11 +92,15 @@ class TokenMargins:
         return ScoredTokens(processed.logits[rows, tokens], noise, processed.penalties_of(rows, tokens))
 
     def _compare(
-        self, processed: ProcessedLogits, outputs: Tensor, emitted: ScoredTokens, possible: Tensor
+        self,
+        processed: ProcessedLogits,
+        kept: KeptTokens,
+        outputs: Tensor,
+        emitted: ScoredTokens,
+        possible: Tensor,
     ) -> None:
         """Sort out the rows whose token the reference draws too; the others wait for the search."""
         logits = processed.logits
-        kept = KeptTokens(logits, self._rule)
         scores = emitted.logits / self._temperature + emitted.noise
         rivals = self._rivals(logits, outputs, kept.certainly_dropped(), scores)
         best_rival = torch.full_like(scores, MASKED)
@@ -142,19 +128,28 @@ class TokenMargins:
         lowest = torch.maximum(dropped, (scores - reach) * self._temperature)
         able = logits > lowest.unsqueeze(1)
         rows, tokens = able.nonzero(as_tuple=True)
-        noise = self._noise_at(outputs[rows], tokens)
-        better = logits[rows, tokens] / self._temperature + noise > scores[rows]
-        return _Rivals(rows[better], tokens[better], noise[better])
+        floors = scores[rows] - logits[rows, tokens] / self._temperature
+        if self._rule.greedy:
+            found, noise = torch.arange(len(rows), device=rows.device), torch.zeros_like(floors)
+        else:
+            found, noise = large_noise_at(*self._noise_rows(outputs), rows, tokens, floors)
+        better = noise > floors[found]
+        return _Rivals(rows[found][better], tokens[found][better], noise[better])
 
-    def _noise_at(self, outputs: Tensor, tokens: Tensor) -> Tensor:
+    def _noise_of_one(self, outputs: Tensor, tokens: Tensor) -> Tensor:
+        """Of one token of each row."""
         if self._rule.greedy:
             return torch.zeros(len(tokens), device=tokens.device)
-        positions = outputs + self.first_position
-        return gumbel_noise_at(torch.full_like(positions, self._seed), positions, tokens)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        return gumbel_noise_at(*self._noise_rows(outputs), rows, tokens)
+
+    def _noise_rows(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        positions = outputs + self._first_position
+        return torch.full_like(positions, self._seed), positions
 
     def _search(self) -> None:
         if self._waiting:
             undecided = Undecided.joined(self._waiting)
             self._waiting = []
-            found = search_margins(undecided, self._rule, self._processing.steepest)
+            found = search_margins(undecided, self._rule, self._steepest)
             self._margins[undecided.outputs.cpu()] = found.cpu()

@@ -1,9 +1,11 @@
 """The verdict: what one audit found, in numbers that anyone can recompute and words a miner can act on."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from shared.honest_noise import MARGIN_EDGES
 from shared.identifiers import Hex32, Message, RequestId, Ss58
 from shared.receipts import MAX_CHOICES, MAX_TOKENS, UnixMs
 
@@ -22,8 +24,16 @@ stopped; "text" what the client was sent against the tokens."""
 
 Statistic = Literal["typical", "mean", "replay", "tokens"]
 """What is measured of an audit: the geometric and the arithmetic mean of its points' distances, each ÷ the
-honest scale of its layer and position; the replayed vector's distance ÷ scale; and the likelihood ratio of
-the output tokens' margins."""
+honest scale of its layer and position; the replayed vector's distance ÷ scale; and the e-value of the
+output tokens (`validator/token_evidence.py`)."""
+
+DECIDED_BY: Mapping[Statistic, Check] = {
+    "typical": "sketch",
+    "mean": "sketch",
+    "replay": "replay",
+    "tokens": "tokens",
+}
+"""The check that fails when a statistic is one that honest miners do not have."""
 
 MAX_REASON_CHARACTERS = 1000
 """Bound on a reason: it may quote what a miner said."""
@@ -48,11 +58,23 @@ class Evidence(Message):
     p_value: Annotated[float, Field(gt=0, le=1)]
 
 
+class AlternativeFit(Message):
+    """How well another sampler, or another model, explains an answer's tokens."""
+
+    name: Annotated[str, Field(max_length=100)]
+    log_likelihood: Annotated[float, Field(le=0, allow_inf_nan=False)]
+    """The logarithm of the probability with which it draws just these tokens."""
+
+
 class TokenCheck(Message):
     """How many output tokens were held against the sampler, and how many it would have drawn too."""
 
     checked: Annotated[int, Field(ge=0)]
     exact: Annotated[int, Field(ge=0)]
+    missed: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=len(MARGIN_EDGES))] = ()
+    """The others, by the class of `shared.honest_noise.MARGIN_EDGES` that their margin lies in."""
+    alternatives: Annotated[tuple[AlternativeFit, ...], Field(max_length=32)] = ()
+    """What else the tokens were held against (`validator/sampler_alternatives.py`)."""
     unchecked: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)] = ""
     """Why tokens were not checked, in words; empty when they were."""
 
@@ -63,7 +85,7 @@ class Verdict(Message):
     `evidence` and `points` are empty when the audit ended before anything was compared with the reference.
     """
 
-    version: Literal["verdict/2"] = "verdict/2"
+    version: Literal["verdict/3"] = "verdict/3"
     request_id: RequestId
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58

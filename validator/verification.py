@@ -29,7 +29,7 @@ from shared.sketches import (
 from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
 from validator.findings import Finding, failed
 from validator.receipt_verification import committed_points
-from validator.verdicts import AuditedPoint, Check, Evidence, Statistic
+from validator.verdicts import DECIDED_BY, AuditedPoint, Evidence, Statistic
 
 
 def check_openings(
@@ -169,34 +169,29 @@ def check_replay_against_opening(
     evidence = weigh(noise, "replay", distance / noise.scale_at(point.layer, point.position))
     if evidence.p_value >= FAIL_P_VALUE:
         return None
-    return failed(
-        "replay",
+    reason = (
         f"the replayed vector at {_words(point)} is not the one that was committed while serving "
         f"({evidence.score:.3g} times an honest distance apart, {rarity(evidence)}); "
-        "serve and answer challenges with one engine",
-        log_e_value([evidence]),
+        "serve and answer challenges with one engine"
     )
+    return Finding("fail", "replay", reason, log_e_value([evidence]), (evidence,))
 
 
-_ADVICE: Mapping[Statistic, tuple[Check, str, str]] = {
+_ADVICE: Mapping[Statistic, tuple[str, str]] = {
     "typical": (
-        "sketch",
         "the hidden states are {:.3g} times as far from the reference model's as an honest miner's",
         "serve the exact weights, unquantised",
     ),
     "mean": (
-        "sketch",
         "some hidden states are far from the reference model's, {:.3g} times an honest distance on average",
         "compute every layer of every token with the exact weights",
     ),
     "replay": (
-        "replay",
         "the replayed vector is {:.3g} times as far from the reference model's as an honest miner's",
         "answer challenges with the engine that serves",
     ),
     "tokens": (
-        "tokens",
-        "the output is not what the request's sampling draws from this model (likelihood ratio {:.3g})",
+        "the output is not what the request's sampling draws from this model; it is {:.3g} times as likely{}",
         "sample with the request's own seed and parameters",
     ),
 }
@@ -207,15 +202,19 @@ def rarity(evidence: Evidence) -> str:
     return f"which fewer than one in {1 / evidence.p_value:.2g} honest audits reach"
 
 
-def check_evidence(evidence: Sequence[Evidence]) -> Finding | None:
+def check_evidence(evidence: Sequence[Evidence], drawn: str = "") -> Finding | None:
     """Whether every statistic is one that honest miners have.
 
     Of several that aren't the first is named: hidden states that are wrong explain wrong replays and tokens.
+
+    Args:
+        drawn: what explains the output tokens best, such as "at temperature 0.8".
     """
     strange = [one for one in evidence if one.p_value < FAIL_P_VALUE]
     if not strange:
         return None
     first = strange[0]
-    check, words, cure = _ADVICE[first.statistic]
-    reason = f"{words.format(first.score)}, {rarity(first)}; {cure}"
-    return failed(check, reason, log_e_value(evidence))
+    words, cure = _ADVICE[first.statistic]
+    otherwise = f" drawn {drawn}" if drawn else " drawn otherwise"
+    reason = f"{words.format(first.score, otherwise)}, {rarity(first)}; {cure}"
+    return failed(DECIDED_BY[first.statistic], reason, log_e_value(evidence))

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from miners.errors import SelfTestFailed
 from miners.self_test import POSITIONS, SelfTestReference, check_replay, compared_layers, compute_reference
-from shared.calibration import Calibration, CalibrationHeader
+from shared.calibration import Calibration
+from shared.calibration_header import CalibrationHeader
 from shared.errors import MalformedMessage, ModelError
-from shared.honest_noise import HonestMargins, HonestNoise, HonestTail
+from shared.honest_noise import MARGIN_EDGES, HonestMargins, HonestNoise, HonestTail
 
 LAYERS, HIDDEN = 4, 256
 
@@ -29,7 +30,12 @@ def calibration(reference: SelfTestReference, with_noise: bool = True) -> Calibr
         mean=tail,
         replay=tail,
         tokens=tail,
-        margins=HonestMargins(unit=0.03, above=tuple(0.02 / 2**n for n in range(9)), tokens=1000),
+        margins=HonestMargins(
+            scale=0.03,
+            exponent=2.0,
+            above=tuple(0.02 / 2**n for n in range(len(MARGIN_EDGES))),
+            tokens=1000,
+        ),
         fitted_requests=1,
         conditions=(),
     )

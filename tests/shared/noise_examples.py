@@ -15,8 +15,9 @@ def honest_noise(num_layers: int, scale: float = 1e-5) -> HonestNoise:
         replay=tail,
         tokens=HonestTail(quantiles=(0.5, 0.6, 0.8, 1.0, 2.0), exponent=1.0),
         margins=HonestMargins(
-            unit=0.02,
-            above=(0.03, 0.02, 0.01, 0.004, 0.001, 0.0005, 0.0002, 0.0001, 0.00005),
+            scale=0.05,
+            exponent=3.0,
+            above=(0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 5e-3, 1e-3, 2e-4, 3e-5, 6e-6, 1e-6, 2e-7, 4e-8),
             tokens=10_000,
         ),
         fitted_requests=64,

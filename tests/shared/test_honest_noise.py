@@ -15,7 +15,7 @@ from shared.honest_noise import (
 )
 
 TAIL = HonestTail(quantiles=(1.0, 1.3, 1.5, 1.8, 2.0), exponent=4.0)
-ABOVE = (0.03, 0.02, 0.01, 0.004, 0.001, 0.0005, 0.0002, 0.0001, 0.00005)
+ABOVE = (0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 5e-3, 1e-3, 2e-4, 3e-5, 6e-6, 1e-6, 2e-7, 4e-8)
 
 
 def test_a_measured_quantile_is_exceeded_by_its_own_share() -> None:
@@ -75,12 +75,12 @@ def test_a_malformed_tail_is_refused(fields: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "above", [ABOVE[:-1], (*ABOVE[:-1], ABOVE[-2]), (1.0, *ABOVE[1:]), (*ABOVE[:-1], 0.0)]
+    "above", [ABOVE[:-1], (*ABOVE[:-1], 2 * ABOVE[-2]), (1.0, *ABOVE[1:]), (*ABOVE[:-1], 0.0)]
 )
 def test_margin_classes_that_can_not_be_probabilities_are_refused(above: tuple[float, ...]) -> None:
-    assert HonestMargins(unit=0.02, above=ABOVE, tokens=1000)
+    assert HonestMargins(scale=0.05, exponent=3.0, above=ABOVE, tokens=1000)
     with pytest.raises(ValidationError):
-        HonestMargins(unit=0.02, above=above, tokens=1000)
+        HonestMargins(scale=0.05, exponent=3.0, above=above, tokens=1000)
 
 
 def test_bands_begin_at_their_first_position() -> None:

@@ -17,6 +17,7 @@ from shared.sampling_noise import (
     gumbel_noise,
     gumbel_noise_at,
     hash_bits,
+    large_noise_at,
     sampled_tokens,
     uniform_noise,
 )
@@ -147,9 +148,25 @@ def test_the_noise_of_single_tokens_is_that_of_the_whole_row() -> None:
     seeds, positions = rows(SEEDS), rows(POSITIONS)
     tokens = rows([0, 1, 299, 17, 255, 256, 42, 128, 3, 298, 77])
     whole = gumbel_noise(seeds, positions, 300)
-    single = gumbel_noise_at(seeds, positions, tokens)
-    assert torch.allclose(single, whole[torch.arange(len(tokens)), tokens], rtol=0, atol=LOGARITHM_ERROR)
-    assert not torch.allclose(gumbel_noise_at(seeds, positions, tokens + 1), single, atol=0.01)
+    places = torch.arange(len(tokens))
+    single = gumbel_noise_at(seeds, positions, places, tokens)
+    assert torch.allclose(single, whole[places, tokens], rtol=0, atol=LOGARITHM_ERROR)
+    assert not torch.allclose(gumbel_noise_at(seeds, positions, places, tokens + 1), single, atol=0.01)
+    assert not torch.allclose(gumbel_noise_at(seeds, positions, places.flip(0), tokens), single, atol=0.01)
+
+
+@pytest.mark.parametrize("floor", [-5.0, 0.0, 3.0, 9.0])
+def test_all_noise_above_a_floor_is_found_and_hardly_any_below(floor: float) -> None:
+    seeds, positions, vocabulary = rows([7, 8]), rows([100, 3]), 50_000
+    whole = gumbel_noise(seeds, positions, vocabulary).flatten()
+    places = torch.arange(2).repeat_interleave(vocabulary)
+    tokens = torch.arange(vocabulary).repeat(2)
+    found, noise = large_noise_at(seeds, positions, places, tokens, torch.full((2 * vocabulary,), floor))
+    assert torch.allclose(noise, whole[found], rtol=0, atol=LOGARITHM_ERROR)
+    left_out = torch.ones_like(whole, dtype=torch.bool)
+    left_out[found] = False
+    assert not bool((whole[left_out] > floor + LOGARITHM_ERROR).any())
+    assert float((noise < floor - 0.05).float().mean()) < (0.01 if floor >= 3 else 0.5)
 
 
 @pytest.mark.parametrize(

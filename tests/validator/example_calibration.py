@@ -6,10 +6,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from shared.calibration import Calibration, CalibrationHeader
+from shared.calibration import Calibration
+from shared.calibration_header import CalibrationHeader
 from shared.commitments import Point
 from shared.honest_noise import HonestNoise
-from shared.model_identity import model_digest
+from shared.model_identity import generation_digest, model_digest
 from shared.records import RequestRecord
 from shared.reference_examination import Examination
 from shared.reference_model import ReferenceModel
@@ -23,6 +24,7 @@ from validator.calibration_prompts import calibration_chats
 from validator.calibration_statistics import measure_statistics, tokenise_chats
 from validator.prompt_rendering import load_tokenizer
 from validator.receipt_verification import committed_points
+from validator.token_reading import TokenReading
 
 NOISE_REQUESTS = 32
 NOISE_TEMPERATURES = (0.0, 0.3, 1.0)
@@ -46,6 +48,7 @@ def bare_calibration() -> Calibration:
     header = CalibrationHeader(
         model=TINY_MODEL,
         model_digest=model_digest(tiny_model()),
+        generation_digest=generation_digest(tiny_model()),
         num_layers=reference().num_layers,
         hidden_size=reference().hidden_size,
         reference=ReferenceModel.describe("cpu", torch.float32),
@@ -71,18 +74,18 @@ def noise_sample(miner: ExampleMiner, record: RequestRecord) -> NoiseSample:
         receipt,
         {point: distance(point, sketch) for point in points},
         {point: distance(point, standardise) for point in replayed},
-        margins_of(record),
+        token_reading(record),
     )
 
 
-def margins_of(record: RequestRecord) -> tuple[float, ...]:
-    """The margins of every output token, from the reference's logits."""
+def token_reading(record: RequestRecord) -> TokenReading:
+    """What the reference's logits say of every output token."""
     token_ids = tokens_of(record)
     audit = answer_checks().token_audit(record, token_ids)
     asked = [Examination(token_ids[index], {}, one) for index, one in audit.logits_requests().items()]
     for reading in reference().examine(asked):
         reference().hand_out(reading)
-    return audit.margins()
+    return audit.reading()
 
 
 @lru_cache(maxsize=1)

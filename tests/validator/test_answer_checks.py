@@ -10,13 +10,15 @@ from shared.canonical import sha256_hex
 from shared.errors import ModelError, NotReproducible
 from shared.records import RequestRecord
 from tests.models import tiny_model
-from tests.validator.example_calibration import bare_calibration, margins_of, tiny_noise
+from tests.validator.example_calibration import bare_calibration, tiny_noise, token_reading
 from tests.validator.example_miner import ExampleMiner, tokens_of
 from tests.validator.example_model import answer_checks, chat_body
 from validator.answer_checks import AnswerChecks, TokenAudit
 from validator.delivered_text import TextCheck
 from validator.evidence import FAIL_P_VALUE
-from validator.verdicts import MAX_REASON_CHARACTERS, TokenCheck
+from validator.sampler_alternatives import Alternative
+from validator.token_evidence import EXCHANGED
+from validator.verdicts import MAX_REASON_CHARACTERS, AlternativeFit, TokenCheck
 
 
 def answered(**fields: Any) -> RequestRecord:
@@ -109,9 +111,9 @@ def test_a_choice_without_output_asks_for_nothing() -> None:
 
 def test_honest_tokens_are_weighed_as_such_and_exchanged_ones_are_not() -> None:
     record = answered(temperature=0.3)
-    assert sum(margin == 0 for margin in margins_of(record)) >= 10
+    assert sum(margin == 0 for margin in token_reading(record).margins) >= 10
     other = tuple(token + 1 for token in record.choices[0].output_token_ids)
-    far = margins_of(changed(record, output_token_ids=other))
+    far = token_reading(changed(record, output_token_ids=other)).margins
     assert min(far) > 0
     assert len(far) == 12
 
@@ -148,27 +150,37 @@ def test_without_tokens_there_is_no_evidence() -> None:
     assert audit.evidence(tiny_noise()) == ()
 
 
-class Missed:
-    """Stands for the margins of one choice."""
+class Read:
+    """Stands for what was read of one choice."""
 
     first_position = last_position = 0
+    alternatives = (Alternative("at temperature 0.5", 0.5),)
 
-    def __init__(self, margins: list[float]) -> None:
-        self._margins = margins
+    def __init__(self, margins: list[float], log_likelihood: float) -> None:
+        self._margins, self._log_likelihood = margins, log_likelihood
         self.asked = 0
 
     def margins(self) -> torch.Tensor:
         self.asked += 1
         return torch.tensor(self._margins)
 
+    def leads(self) -> torch.Tensor:
+        return torch.full((len(self._margins),), 0.5)
 
-def test_margins_of_all_choices_are_weighed_together_and_computed_once() -> None:
-    exact, far = Missed([0.0] * 30), Missed([0.5] * 30)
+    def log_likelihoods(self) -> tuple[float, ...]:
+        return (self._log_likelihood,)
+
+
+def test_all_choices_are_weighed_together_and_computed_once() -> None:
+    exact, far = Read([0.0] * 30, -40.0), Read([0.5] * 30, -10.0)
     audit = TokenAudit({0: exact, 1: far}, "")  # type: ignore[dict-item]
-    assert audit.check() == TokenCheck(checked=60, exact=30)
+    check = audit.check()
+    assert (check.checked, check.exact, sum(check.missed)) == (60, 30, 30)
+    assert check.alternatives == (AlternativeFit(name="at temperature 0.5", log_likelihood=-50.0),)
     [evidence] = audit.evidence(tiny_noise())
     assert evidence.statistic == "tokens"
     assert evidence.p_value < FAIL_P_VALUE
+    assert audit.explanation(tiny_noise()) in ("at temperature 0.5", EXCHANGED)
     assert (exact.asked, far.asked) == (1, 1)
     [honest] = TokenAudit({0: exact}, "").evidence(tiny_noise())  # type: ignore[dict-item]
     assert honest.p_value > 0.1

@@ -7,25 +7,24 @@ import pytest
 
 from shared.commitments import Point
 from shared.errors import ModelError
-from shared.honest_noise import MARGIN_EDGES, TAIL_LEVELS, HonestNoise
+from shared.honest_noise import TAIL_LEVELS, HonestNoise
 from shared.receipts import Receipt, sign_receipt
 from tests.shared.keys import MINER
 from tests.shared.receipt_examples import NUM_LAYERS, example_commitment, receipt_body
 from validator.calibration_limits import (
     LARGEST_EXPONENT,
-    LARGEST_MISS,
     LEAST_EXPONENT,
     MIN_REQUESTS,
     SMALLEST_SCORE,
     ConditionSamples,
     NoiseSample,
     envelope,
-    fit_margins,
     fit_noise,
 )
 from validator.challenge_selection import DEFAULT_POINTS
 from validator.evidence import FAIL_P_VALUE
 from validator.receipt_verification import committed_points
+from validator.token_reading import TokenReading
 
 SCALE = (1e-5, 2e-5, 4e-5)
 REQUESTS = 40
@@ -41,7 +40,8 @@ def sample(number: int, factor: float = 1.0, margins: tuple[float, ...] = MARGIN
     """Distances that are exactly `factor` times the layer's scale."""
     stated = receipt(number)
     opened = {point: factor * SCALE[point.layer - 1] for point in committed_points(stated).points}
-    return NoiseSample(stated, opened, {Point(0, 1, 3): factor * SCALE[2]}, margins)
+    reading = TokenReading(margins, (0.5,) * len(margins), ())
+    return NoiseSample(stated, opened, {Point(0, 1, 3): factor * SCALE[2]}, reading)
 
 
 @lru_cache(maxsize=1)
@@ -200,28 +200,6 @@ def test_distances_of_zero_still_give_limits_above_zero() -> None:
     noise = fitted([sample(number, factor=1e-12) for number in range(REQUESTS)])
     assert min(min(row) for row in noise.scale) > 0
     assert noise.typical.quantiles[0] >= SMALLEST_SCORE
-
-
-def test_margins_are_counted_in_units_of_the_mean_miss() -> None:
-    found = fit_margins([even_samples()])
-    assert found.unit == pytest.approx(0.03)
-    assert found.tokens == REQUESTS * len(MARGINS)
-    assert found.above[:3] == pytest.approx([0.03, 0.02, 0.01], rel=0.05)
-    assert all(left > right for left, right in zip(found.above, found.above[1:], strict=False))
-
-
-def test_what_no_token_showed_is_rare_not_impossible() -> None:
-    found = fit_margins([[sample(0, margins=(0.0,) * 1000)]])
-    assert len(found.above) == len(MARGIN_EDGES)
-    assert found.above[0] == pytest.approx(1 / 1002)
-    assert found.above[-1] > 0
-
-
-def test_the_condition_that_misses_most_decides_and_misses_are_bounded() -> None:
-    exact, missing = sample(0, margins=(0.0,) * 1000), sample(1, margins=(0.0, 0.5) * 500)
-    assert fit_margins([[exact], [missing]]).above[0] == pytest.approx(LARGEST_MISS)
-    assert fit_margins([[exact], [missing]]).above == fit_margins([[missing]]).above
-    assert fit_margins([[sample(0, margins=(0.5,) * 100)]]).above[0] == LARGEST_MISS
 
 
 def test_without_a_checked_token_there_is_no_calibration() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from shared.canonical import canonical_json, sha256_hex
 from shared.challenges import CHALLENGE_PATH, OpenRequest, parse_challenge
 from shared.errors import ModelError
+from shared.inference_paths import CHAT_PATH
 from shared.records import ChoiceRecord, RequestRecord
 from tests.models import TINY_MODEL
 from tests.shared.keys import MINER, VALIDATOR
@@ -29,7 +30,6 @@ from validator.calibration_traffic import MinerTraffic
 from validator.detokenization import TextRule
 from validator.evidence import FAIL_P_VALUE
 from validator.miner_client import MinerClient, http_client
-from validator.prompt_rendering import CHAT_PATH
 from validator.receipt_verification import committed_points
 from validator.reference_worker import ReferenceWorker
 
@@ -101,7 +101,7 @@ async def test_everything_that_was_committed_to_is_measured() -> None:
     for sample in samples:
         assert set(sample.opened) == set(committed_points(sample.receipt).points)
         assert set(sample.replayed) == set(replay_points(sample.receipt))
-        assert len(sample.margins) == sum(choice.output_tokens for choice in sample.receipt.choices)
+        assert len(sample.tokens.margins) == sum(choice.output_tokens for choice in sample.receipt.choices)
     assert told[-1] == f"noise: {REQUESTS} of {REQUESTS} requests"
 
 

@@ -1,73 +1,101 @@
+"""The tokens' e-value: at most 1 on average at honest miners, large where an alternative explains more."""
+
 import math
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.honest_noise import MARGIN_EDGES, HonestMargins
-from validator.token_evidence import margin_classes, token_score
+from validator.token_evidence import (
+    EXCHANGED,
+    EXCHANGED_ABOVE,
+    best_explanation,
+    log_ratios,
+    missed_by_class,
+    token_score,
+)
+from validator.verdicts import AlternativeFit, TokenCheck
 
-UNIT = 0.03
-ABOVE = (0.025, 0.019, 0.013, 0.005, 0.0004, 0.0002, 0.0001, 0.00005, 0.00002)
-HONEST = HonestMargins(unit=UNIT, above=ABOVE, tokens=50_000)
+ABOVE = (0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 5e-3, 1e-3, 2e-4, 3e-5, 6e-6, 1e-6, 2e-7, 4e-8)
+HONEST = HonestMargins(scale=0.05, exponent=3.0, above=ABOVE, tokens=5000)
 
 
-def honest_margin(draw: random.Random) -> float:
-    """A margin with exactly the honest distribution: inside its class, anywhere."""
-    uniform = draw.random()
-    number = sum(uniform < share for share in ABOVE)
-    return 0.0 if number == 0 else (MARGIN_EDGES[number - 1] + 0.25) * UNIT
-
-
-def cheating_margin(draw: random.Random, misses: float, size: float) -> float:
-    return draw.expovariate(1 / size) if draw.random() < misses else 0.0
+def check(margins: list[float], **log_likelihoods: float) -> TokenCheck:
+    missed = missed_by_class(margins)
+    return TokenCheck(
+        checked=len(margins),
+        exact=len(margins) - sum(missed),
+        missed=missed,
+        alternatives=tuple(
+            AlternativeFit(name=name, log_likelihood=value) for name, value in log_likelihoods.items()
+        ),
+    )
 
 
 def test_no_token_says_nothing() -> None:
-    assert token_score([], HONEST) == 1.0
+    assert token_score(check([], seed=0.0), HONEST) == 1.0
 
 
-def test_exact_tokens_speak_for_the_miner() -> None:
-    assert token_score([0.0] * 100, HONEST) < 0.5
+def test_exact_tokens_that_others_would_hardly_draw_speak_for_the_miner() -> None:
+    assert token_score(check([0.0] * 60, seed=-40.0, greedy=-90.0), HONEST) < 0.1
 
 
-@pytest.mark.parametrize("bound", [2.0, 10.0, 100.0])
-def test_an_honest_ratio_exceeds_x_with_probability_at_most_one_in_x(bound: float) -> None:
-    """Markov's inequality; three deviations of the count are allowed for."""
-    draw, runs = random.Random(1), 4000
-    scores = [token_score([honest_margin(draw) for _ in range(60)], HONEST) for _ in range(runs)]
-    expected = runs / bound
-    assert sum(score > bound for score in scores) < expected + 3 * math.sqrt(expected)
+def test_a_ratio_is_the_alternatives_probability_over_the_most_that_honesty_allows() -> None:
+    found = log_ratios(check([0.0, 0.1, 0.3], colder=-1.5), HONEST)
+    assert found["colder"] == pytest.approx(-1.5 - math.log(ABOVE[4]) - math.log(ABOVE[6]))
 
 
-@pytest.mark.parametrize(("misses", "size", "tokens"), [(0.34, 0.9, 24), (0.5, 2.0, 16), (0.09, 0.15, 300)])
-def test_a_cheats_ratio_grows_fast(misses: float, size: float, tokens: int) -> None:
-    """About what 4-bit weights, another seed and coarse 8-bit floats show."""
-    draw = random.Random(2)
-    scores = [
-        token_score([cheating_margin(draw, misses, size) for _ in range(tokens)], HONEST) for _ in range(200)
-    ]
-    assert sorted(scores)[20] > 1e4
+def test_what_an_alternative_explains_is_evidence_and_is_named() -> None:
+    tokens = check([0.0] * 40 + [0.2, 0.3, 0.2, 0.4], colder=-2.0, seed=-60.0)
+    assert token_score(tokens, HONEST) > 1e4
+    assert best_explanation(tokens, HONEST) == "colder"
 
 
-def test_one_impossible_token_among_many_is_seen() -> None:
-    assert token_score([0.0] * 20 + [64.0] * 2, HONEST) > 1e4
+def test_misses_that_no_alternative_explains_are_none() -> None:
+    assert token_score(check([0.0] * 40 + [0.01, 0.02], colder=-30.0), HONEST) < 1
+
+
+def test_a_few_exchanged_tokens_among_many_are_seen() -> None:
+    tokens = check([0.0] * 20 + [64.0] * 2, colder=-80.0)
+    assert token_score(tokens, HONEST) > 1e4
+    assert best_explanation(tokens, HONEST) == EXCHANGED
 
 
 def test_hundreds_of_impossible_tokens_stay_a_number() -> None:
-    assert math.isfinite(token_score([64.0] * 5000, HONEST))
+    assert math.isfinite(token_score(check([64.0] * 5000, seed=-4e4), HONEST))
+
+
+@pytest.mark.parametrize("bound", [2.0, 10.0, 50.0])
+def test_an_honest_miners_score_exceeds_x_with_probability_at_most_one_in_x(bound: float) -> None:
+    """A miner as noisy as is allowed for, against an alternative that draws any of ten tokens evenly."""
+    draw, runs = random.Random(1), 3000
+    exceeded = 0
+    for _ in range(runs):
+        margins = [honest_margin(draw) for _ in range(40)]
+        exceeded += token_score(check(margins, even=40 * math.log(0.1)), HONEST) > bound
+    assert exceeded <= runs / bound + 3 * math.sqrt(runs / bound)
+
+
+def honest_margin(draw: random.Random) -> float:
+    """Its rival is level with the drawn token, or near it, or far off."""
+    edge = draw.choice(MARGIN_EDGES[:6])
+    return edge + 1e-4 if draw.random() < ABOVE[MARGIN_EDGES.index(edge)] else 0.0
+
+
+def test_an_alternative_by_margins_alone_is_a_distribution_too() -> None:
+    single = [check([0.0])] + [check([edge + 1e-6]) for edge in MARGIN_EDGES]
+    flat = HONEST.model_copy(update={"above": (0.999999,) * len(MARGIN_EDGES)})
+    total = sum(math.exp(log_ratios(one, flat)[EXCHANGED]) for one in single)
+    assert total == pytest.approx(1.0, rel=1e-3)
+    assert EXCHANGED_ABOVE in MARGIN_EDGES
 
 
 @given(st.lists(st.floats(0, 100), max_size=50))
-def test_every_margin_falls_into_one_class(margins: list[float]) -> None:
-    counts = margin_classes(margins, UNIT)
-    assert sum(counts) == len(margins)
-    assert counts[0] == sum(margin == 0 for margin in margins)
-
-
-@given(st.lists(st.floats(0, 100), max_size=30), st.randoms(use_true_random=False))
-def test_the_order_of_tokens_does_not_matter(margins: list[float], draw: random.Random) -> None:
-    shuffled = list(margins)
-    draw.shuffle(shuffled)
-    assert token_score(margins, HONEST) == pytest.approx(token_score(shuffled, HONEST), rel=1e-9)
+def test_every_miss_falls_into_one_class(margins: list[float]) -> None:
+    counts = missed_by_class(margins)
+    assert sum(counts) == sum(margin > 0 for margin in margins)
+    for (low, high), count in zip(pairwise((*MARGIN_EDGES, math.inf)), counts, strict=True):
+        assert count == sum(low < margin <= high for margin in margins)

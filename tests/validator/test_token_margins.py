@@ -16,8 +16,8 @@ from shared.errors import ModelError
 from shared.sampling_noise import gumbel_noise
 from tests.validator.example_sampler import draw, draw_all
 from validator.margin_search import MARGIN_CAP
+from validator.output_tokens import OutputTokens
 from validator.sampling_rules import SamplingRule
-from validator.token_margins import TokenMargins
 
 PROMPT = [1, 2, 3, 2]
 EOS = 0
@@ -51,7 +51,7 @@ def some_logits(seed: int, rows: int = 6, vocabulary_size: int = 8, spread: floa
 def margins(
     rule: SamplingRule, logits: Tensor, output: Sequence[int], choice: int = 0, block: int = 64
 ) -> Tensor:
-    reader = TokenMargins(rule, PROMPT, output, choice)
+    reader = OutputTokens(rule, PROMPT, output, choice)
     for start in range(0, len(logits), block):
         reader.read(reader.first_position + start, logits[start : start + block].clone())
     return reader.margins()
@@ -267,12 +267,12 @@ def test_logits_that_are_not_numbers_are_the_references_fault() -> None:
 
 
 def test_margins_of_unread_logits_are_refused() -> None:
-    reader = TokenMargins(RULES["plain"], PROMPT, [1, 2, 3])
+    reader = OutputTokens(RULES["plain"], PROMPT, [1, 2, 3])
     reader.read(reader.first_position, some_logits(1, rows=2))
     with pytest.raises(ValueError, match="not all logits"):
         reader.margins()
 
 
 def test_wanted_positions_are_those_that_the_tokens_were_sampled_from() -> None:
-    reader = TokenMargins(RULES["plain"], PROMPT, [1, 2, 3])
+    reader = OutputTokens(RULES["plain"], PROMPT, [1, 2, 3])
     assert (reader.first_position, reader.last_position) == (3, 5)
