@@ -28,13 +28,15 @@ class ScoringConfig(Message):
     """ln(10⁶): evidence at which the sequential test rejects a miner. An honest one is rejected at most
     once in 10⁶ audits on average (the bound on the average run length of Shin, Ramdas and Rinaldo 2024,
     "E-detectors"; for likelihood ratios Lorden 1971): less than once in 10⁴ epochs of `max_audits`."""
+    audit_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    """Share of `reject_log_evidence` that one audit can add at most, so that no single one rejects. A smaller
+    e-value is an e-value too, so the bound above stays. Two proven failures reject even with half a dozen
+    passes between them, which count −ln 2 at worst."""
     supporting_audits: Annotated[int, Field(ge=1)] = 2
-    """No fewer audits can reject: each counts at most its share of `reject_log_evidence`. A smaller e-value
-    is an e-value too, so the bound above stays."""
-    evidence_cap: Annotated[float, Field(ge=1)] = 2.0
+    """Decided audits of an epoch, all failed, that cost a miner the epoch though no test rejects it."""
+    evidence_cap: Annotated[float, Field(ge=1)] = 1.25
     """Evidence rises no higher than so many times `reject_log_evidence`: a reformed miner is taken back after
-    about 30 honest audits, which are worth −0.45 at the median (a p-value of ½ under the calibrator of
-    Vovk and Wang 2021, e(p) = (1 − p + p ln p) ÷ (p ln² p))."""
+    about ten honest audits, which are worth −0.3 to −0.5 each."""
 
     audit_rate_floor: Annotated[float, Field(ge=0.1, le=1)] = 0.10
     """Share of answers that is audited of a miner of the best standing."""
@@ -46,19 +48,43 @@ class ScoringConfig(Message):
     max_audits: Annotated[int, Field(ge=1)] = 100
     """Most audits of each miner in an epoch: what an epoch costs the auditor is bounded."""
 
-    enough_fails: Annotated[int, Field(ge=1)] = 5
+    enough_fails: Annotated[int, Field(ge=1)] = 7
     """Failed audits of a miner after which no more are made in an epoch: if all failed, even the weakest have
-    rejected it by then (5 × ln 29, one statistic of four at p = 10⁻⁴, is more than the limit), and a miner
-    that answers no challenge can't keep the auditor waiting a hundred times."""
+    rejected it by then (one statistic at p = 10⁻⁴ counts ln 7.9 at least, `validator/evidence.py`), and a
+    miner that answers no challenge can't keep the auditor waiting a hundred times."""
 
     virtual_answers: Annotated[int, Field(ge=0)] = 2
     """Answers that count as given before the first one, when failed requests are weighed."""
+    client_share: Annotated[float, Field(ge=0, le=0.5)] = 0.025
+    """Most that the answers of one client weigh in what is measured of a miner, where it has 40 clients or
+    more; with fewer, each has one voice (`validator/client_voices.py`). One client that is answered from a
+    cache makes its miner look no more than 1 % faster then (`bench.incentives`)."""
     speed_min_tokens: Annotated[int, Field(ge=1)] = 8
     """Answers with fewer output tokens say little about speed; they count only when there are no others."""
     ttft_softening_ms: Annotated[float, Field(gt=0)] = 50.0
     """Added to both sides when times to first token are compared: people don't feel smaller differences."""
 
+    round_share: Share = 0.192
+    """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch, of which
+    each miner is asked in 16. With fewer, hotkeys of one machine are paid twice for longer."""
+    full_round_share: Share = 0.33
+    """Share of rounds that ask every miner: a machine under however many hotkeys then works for all."""
+    wide_round_share: Share = 0.17
+    wide_round_requests: Annotated[int, Field(ge=2, le=16)] = 3
+    """So large a share of rounds asks so many requests of each member at once."""
+    round_window: Annotated[int, Field(ge=1)] = 192
+    """Newest rounds that are compared: eight epochs of them, about 64 that ask everybody, and of the others
+    some 32 with each pair of miners and 32 with one of them alone. Hotkeys of one machine are told after two
+    or three epochs (`bench.incentives`)."""
+    round_min_tokens: Annotated[int, Field(ge=1)] = 16
+    """An answer with fewer output tokens says nothing about speed in a round."""
+    probe_family_alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """Chance that any honest miner is found to share a machine in an epoch, all together (Bonferroni)."""
+    full_round_speed: Share = 0.85
+    """Share of its usual speed: a miner that is slower in most rounds that ask everybody is paid for what it
+    has then."""
+
     @property
     def audit_log_e_limit(self) -> float:
         """What one audit can add to the evidence at most."""
-        return self.reject_log_evidence / self.supporting_audits
+        return self.reject_log_evidence * self.audit_share

@@ -4,10 +4,14 @@ A CUSUM over e-values (Page 1954; with e-values an e-detector, Shin, Ramdas and 
 e-value is at most 1 on average for an honest miner, whatever was drawn before, so evidence drifts down to
 zero, where it stays; a cheat's drifts up, slowly for a slight cheat, and meets the limit:
 
-    evidence ← min(cap × limit, max(0, evidence + min(log_e, limit ÷ supporting audits)))
+    evidence ← min(cap × limit, max(0, evidence + min(log_e, share × limit)))
 
 A miner is rejected while its evidence is at or above the limit. Additions and comparisons alone, in a
 fixed order: the same verdicts give the same bits anywhere.
+
+Within an epoch audits count in the order of their draws. Which answers are audited depends on verdicts, but
+always on those of smaller draws (`validator/challenge_schedule.py`): in that order each audit's e-value has a
+mean of at most 1 given all before it, which is what the bound on false rejections rests on.
 """
 
 from collections.abc import Iterable
@@ -17,6 +21,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.identifiers import Message
+from validator.challenge_selection import selection_draw
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
@@ -53,7 +58,7 @@ class Step:
 
 
 def is_rejected(standing: Standing, config: ScoringConfig) -> bool:
-    """Whether the evidence suffices; it needs `supporting_audits` audits at least, by its construction."""
+    """Whether the evidence suffices; it takes two audits at least, because none counts the whole limit."""
     return standing.log_evidence >= config.reject_log_evidence
 
 
@@ -67,12 +72,16 @@ def step(standing: Standing, verdict: Verdict, config: ScoringConfig) -> Step:
 
 
 def steps(standing: Standing, verdicts: Iterable[Verdict], config: ScoringConfig) -> tuple[Step, ...]:
-    """The test over one hotkey's audits of an epoch, in the order of (challenge block, request id)."""
+    """The test over one hotkey's audits of an epoch, in the order of their draws."""
     taken: list[Step] = []
-    for verdict in sorted(verdicts, key=lambda one: (one.challenge_block, one.request_id, one.miner_hotkey)):
+    for verdict in sorted(verdicts, key=_place):
         taken.append(step(standing, verdict, config))
         standing = taken[-1].after
     return tuple(taken)
+
+
+def _place(verdict: Verdict) -> tuple[float, str, str]:
+    return selection_draw(verdict.challenge_seed), verdict.request_id, verdict.miner_hotkey
 
 
 def _add(standing: Standing, verdict: Verdict, counted: float, config: ScoringConfig) -> Standing:

@@ -25,20 +25,26 @@ def test_a_miner_without_audits_stands_where_every_newcomer_stands() -> None:
 
 def test_every_audit_is_told_with_its_evidence_and_what_it_did() -> None:
     epochs = [
-        EpochAudits(4, "published", [audit(1, "pass"), audit(2, "fail")]),
+        EpochAudits(3, "published", [audit(1, "pass")]),
+        EpochAudits(4, "published", [audit(2, "fail")]),
         EpochAudits(5, "open", [audit(3, "fail"), audit(4, "inconclusive")]),
     ]
     status = json.loads(json.dumps(miner_status(HONEST.ss58_address, NEWCOMER, epochs, CONFIG)))
     assert [(one["epoch"], one["phase"], len(one["audits"])) for one in status["epochs"]] == [
-        (4, "published", 2),
+        (3, "published", 1),
+        (4, "published", 1),
         (5, "open", 2),
     ]
     told = [one for epoch in status["epochs"] for one in epoch["audits"]]
+    by_request = {one["request_id"]: one for one in told}
+    told = [by_request[example_record(number).request_id] for number in (1, 2, 3, 4)]
     assert [one["outcome"] for one in told] == ["pass", "fail", "fail", "inconclusive"]
     assert told[0]["evidence"] == [{"statistic": "mean", "score": 2.5, "p_value": 0.03}]
-    assert [one["log_evidence_after"] for one in told] == pytest.approx([0.0, 6.91, 13.82, 13.82], abs=0.01)
+    after = [one["log_evidence_after"] for one in told]
+    assert after[:3] == pytest.approx([0.0, 10.36, 17.27], abs=0.01)
+    assert after[3] in (after[1], after[2])
     assert all(one["explanation"] for one in told)
-    assert status["standing"]["log_evidence"] == told[-1]["log_evidence_after"]
+    assert status["standing"]["log_evidence"] == after[2]
 
 
 def test_the_rate_is_that_of_the_newest_epoch() -> None:

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from shared.canonical import canonical_json
 from tests.validator.auditor_examples import block_number, example_record, example_verdict
-from validator.evidence import PROVEN_LOG_E, UNANSWERED_LOG_E, e_value
+from validator.challenge_selection import selection_draw
+from validator.evidence import PROVEN_LOG_E, STAKE, UNANSWERED_LOG_E, e_value
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import NEWCOMER, Standing, Step, is_rejected, step, steps
 from validator.verdicts import Verdict, VerdictOutcome
 
 CONFIG = ScoringConfig()
 LIMIT = CONFIG.reject_log_evidence
-HONEST_LOG_E = math.log(e_value(0.5))
+HONEST_LOG_E = math.log(1 - STAKE + STAKE * e_value(0.5))
 
 
 def audit(number: int, outcome: VerdictOutcome, log_e: float, block: int = 1) -> Verdict:
@@ -24,13 +25,17 @@ def audit(number: int, outcome: VerdictOutcome, log_e: float, block: int = 1) ->
 
 
 def run(*log_es: float, standing: Standing = NEWCOMER) -> tuple[Step, ...]:
-    audits = [audit(n, "fail" if log_e > 3 else "pass", log_e) for n, log_e in enumerate(log_es)]
-    return steps(standing, audits, CONFIG)
+    """Audits one after the other, whatever their draws."""
+    taken: list[Step] = []
+    for number, log_e in enumerate(log_es):
+        verdict = audit(number, "fail" if log_e > 3 else "pass", log_e)
+        taken.append(step(taken[-1].after if taken else standing, verdict, CONFIG))
+    return tuple(taken)
 
 
 def honest_log_e(chance: random.Random) -> float:
     """An audit of an honest miner: p-values are uniform, so the e-value is 1 on average."""
-    return math.log(e_value(1.0 - chance.random()))
+    return math.log(1 - STAKE + STAKE * e_value(1.0 - chance.random()))
 
 
 def test_the_limit_is_a_million() -> None:
@@ -45,7 +50,7 @@ def test_honest_audits_leave_no_evidence() -> None:
 
 def test_one_audit_never_rejects_whatever_it_found() -> None:
     (only,) = run(1e9)
-    assert only.counted == only.after.log_evidence == LIMIT / 2
+    assert only.counted == only.after.log_evidence == LIMIT * CONFIG.audit_share
     assert not only.rejected
 
 
@@ -56,9 +61,20 @@ def test_two_proven_faults_reject() -> None:
 
 
 def test_one_proven_fault_among_honest_audits_is_forgotten() -> None:
-    taken = run(PROVEN_LOG_E, *[HONEST_LOG_E] * 30)
+    taken = run(PROVEN_LOG_E, *[HONEST_LOG_E] * 150)
     assert not any(one.rejected for one in taken)
     assert taken[-1].after.log_evidence == taken[-1].after.support == 0
+
+
+def test_two_proven_faults_reject_though_half_a_dozen_audits_pass_between_them() -> None:
+    taken = run(PROVEN_LOG_E, *[math.log(1 - STAKE)] * 6, PROVEN_LOG_E)
+    assert [one.rejected for one in taken] == [False] * 7 + [True]
+
+
+def test_a_cheat_in_one_answer_of_ten_is_not_cleared_by_the_others() -> None:
+    taken = run(*[6.0, *[HONEST_LOG_E] * 9] * 6)
+    assert taken[-1].after.log_evidence > taken[9].after.log_evidence
+    assert any(one.rejected for one in taken)
 
 
 def test_unanswered_challenges_reject_once_there_are_several() -> None:
@@ -79,10 +95,10 @@ def test_a_cheat_after_a_long_honest_time_finds_no_credit() -> None:
 
 def test_evidence_is_capped_and_a_reformed_miner_is_taken_back() -> None:
     worst = run(*[PROVEN_LOG_E] * 100)[-1].after
-    assert worst.log_evidence == 2 * LIMIT
-    back = run(*[HONEST_LOG_E] * 70, standing=worst)
+    assert worst.log_evidence == CONFIG.evidence_cap * LIMIT
+    back = run(*[HONEST_LOG_E] * 300, standing=worst)
     honest_audits = next(n for n, one in enumerate(back, start=1) if not one.rejected)
-    assert 25 < honest_audits < 40
+    assert 5 < honest_audits < 40
     assert back[-1].after.log_evidence == back[-1].after.support == 0
 
 
@@ -100,21 +116,17 @@ def test_a_failed_audit_ends_the_row_of_passes() -> None:
 def test_each_step_says_in_words_what_it_did() -> None:
     first, second, third = run(-0.4, PROVEN_LOG_E, PROVEN_LOG_E)
     assert first.words.startswith("passed; it counts -0.40; the evidence goes from 0.00 to 0.00")
-    assert "failed: the sketches are too far off; it counts +6.91, the most that one audit" in second.words
-    assert "from 0.00 to 6.91, supported by 1 audits; the test does not reject" in second.words
-    assert "from 6.91 to 13.82, supported by 2 audits; the test rejects the miner" in third.words
+    assert "failed: the sketches are too far off; it counts +10.36, the most that one audit" in second.words
+    assert "from 0.00 to 10.36, supported by 1 audits; the test does not reject" in second.words
+    assert "from 10.36 to 17.27, supported by 2 audits; the test rejects the miner" in third.words
 
 
-def test_audits_count_in_the_order_of_their_blocks_whatever_order_they_come_in() -> None:
-    audits = [
-        audit(3, "fail", 9.0, block=1),
-        audit(1, "pass", -0.4, block=2),
-        audit(2, "pass", -0.6, block=2),
-    ]
-    expected = [one.request_id for one in audits]
+def test_audits_count_in_the_order_of_their_draws_whatever_order_they_come_in() -> None:
+    audits = [audit(number, "pass", -0.1 * number, block=1 + number % 3) for number in range(9)]
+    expected = sorted(audits, key=lambda one: selection_draw(one.challenge_seed))
     for order in (audits, audits[::-1]):
         taken = steps(NEWCOMER, order, CONFIG)
-        assert [one.verdict.request_id for one in taken] == expected
+        assert [one.verdict for one in taken] == expected
         assert all(one.after == other.before for one, other in pairwise(taken))
 
 
@@ -136,8 +148,8 @@ def test_whatever_comes_evidence_stays_in_its_bounds_and_two_audits_support_a_re
     audits: list[Any],
 ) -> None:
     for one in steps(NEWCOMER, [audit(n, *outcome) for n, outcome in enumerate(audits)], CONFIG):
-        assert 0 <= one.after.log_evidence <= 2 * LIMIT
-        assert not one.rejected or one.after.support >= CONFIG.supporting_audits
+        assert 0 <= one.after.log_evidence <= CONFIG.evidence_cap * LIMIT
+        assert not one.rejected or one.after.support >= 2
         assert one.rejected == is_rejected(one.after, CONFIG)
         assert Standing.model_validate_json(canonical_json(one.after)) == one.after
 
