@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from bench.detection.measuring import Measured
 from shared.canonical import sha256_hex
@@ -21,7 +21,7 @@ class MeasuredFile(Message):
 
 
 class Archive:
-    """One file a row in a folder; a file made with another calibration counts as absent."""
+    """One file a row in a folder; one made with another calibration, or of another form, counts as absent."""
 
     def __init__(self, folder: Path, calibration_file: Path) -> None:
         self._folder = folder
@@ -36,7 +36,10 @@ class Archive:
         file = self._file(row)
         if not file.exists():
             return None
-        found = MeasuredFile.model_validate_json(file.read_bytes())
+        try:
+            found = MeasuredFile.model_validate_json(file.read_bytes())
+        except ValidationError:
+            return None
         if (found.calibration, found.requests) != (self._calibration, requests):
             return None
         return Measured(list(found.verdicts), found.unanswered)

@@ -56,7 +56,7 @@ class Measured:
 
 
 async def measure(laboratory: Laboratory, row: Row, requests: Sequence[NoiseRequest], say: Say) -> Measured:
-    """Start the row's miner, send it the requests in waves, audit every answer.
+    """Start the row's miner, send it the requests in waves, audit each wave's answers during the next.
 
     Raises:
         ModelError: the miner did not start.
@@ -98,16 +98,20 @@ async def _audited(
         _nobody_else_to_blame,
     )
     axon = miner.url.removeprefix("http://")
-    measured = Measured([], 0)
-    said = 0
-    for wave in in_waves(requests, len(requests)):
-        answers = await asyncio.gather(*(traffic.ask(one) for one in wave), return_exceptions=True)
-        records = [one for one in answers if isinstance(one, RequestRecord)]
+    measured, said = Measured([], 0), 0
+    turn = asyncio.Semaphore(CONCURRENT_AUDITS)
+    served: list[RequestRecord] = []
+    for wave in [*in_waves(requests, len(requests)), []]:
+        audits = [_audit(auditor, one, axon, turn) for one in served]
+        answers, verdicts = await asyncio.gather(
+            asyncio.gather(*(traffic.ask(one) for one in wave), return_exceptions=True),
+            asyncio.gather(*audits),
+        )
+        measured.verdicts += verdicts
+        served = [one for one in answers if isinstance(one, RequestRecord)]
         for error in _unanswered(answers):
             measured.unanswered += 1
             say(f"{row.name}: {error}")
-        turn = asyncio.Semaphore(CONCURRENT_AUDITS)
-        measured.verdicts += await asyncio.gather(*(_audit(auditor, one, axon, turn) for one in records))
         if len(measured.verdicts) >= said + 50:
             said = len(measured.verdicts)
             say(f"{row.name}: {said} of {len(requests)} audited")

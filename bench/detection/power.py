@@ -48,7 +48,7 @@ def power(measured: Measured, config: ScoringConfig, seed: int = 0) -> Power:
     """The row of a cheat."""
     verdicts = measured.verdicts
     failed = [one for one in verdicts if one.outcome == "fail"]
-    lengths = run_lengths(verdicts, config.model_copy(update={"supporting_audits": 1}), seed)
+    lengths = run_lengths(verdicts, config.model_copy(update={"audit_share": 1.0}), seed)
     reasons = Counter(one.check for one in failed).most_common()
     return Power(
         audits=len(verdicts),

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from validator.calibration_requests import NoiseRequest
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.json")
 """Texts in several languages, code, JSON and conversations, none of which calibration has seen."""
 
 TEMPERATURES = (0.0, 0.3, 0.7, 0.8, 1.0, 1.0, 1.2)
-OUTPUT_TOKENS = (8, 16, 24, 32, 48, 64)
+OUTPUT_TOKENS = (8, 16, 32, 64, 128, 256)
+"""Bounds on the output: a production answer has some hundred tokens."""
+
 TOP_P = (1.0, 1.0, 0.95, 0.9, 0.8)
 COMPLETION_SHARE = 0.1
 STREAMED_SHARE = 0.5

@@ -21,11 +21,12 @@ from bench.detection.tables import (
     honest_json,
     kinds_cells,
     markdown,
-    plain,
 )
+from bench.plain_table import plain
 from localnet.demo_model import DEMO_MODEL, build_demo_model
 from localnet.subnet import SHIPPED_CALIBRATION
-from shared.calibration import find_calibration, read_calibration
+from shared.calibration import read_calibration
+from shared.calibration_header import find_calibration
 from shared.errors import ConfigError, ModelError
 from shared.honest_noise import HonestNoise
 from shared.reference_model import ReferenceModel

@@ -17,3 +17,12 @@ def test_a_measured_row_comes_back_only_for_the_same_calibration_and_requests(tm
     assert archive.load("int4", 32) is None
     calibration.write_bytes(b"two")
     assert Archive(tmp_path / "work", calibration).load("int8", 32) is None
+
+
+def test_a_file_of_another_form_counts_as_absent(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration"
+    calibration.write_bytes(b"one")
+    archive = Archive(tmp_path / "work", calibration)
+    archive.save("int4", 2, Measured([], 0))
+    (tmp_path / "work" / "int4.json").write_text('{"row": "int4", "verdicts": [{"version": "verdict/1"}]}')
+    assert archive.load("int4", 2) is None

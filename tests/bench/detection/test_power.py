@@ -5,7 +5,8 @@ from bench.detection.measuring import Measured
 from bench.detection.power import LONGEST_RUN, false_rejections, power, run_lengths, upper_bound
 from bench.detection.rows import CHEATS, cheat_row, honest_row
 from bench.detection.run import requests_of, wanted_rows
-from bench.detection.tables import cheat_cells, cheat_json, honest_json, markdown, plain
+from bench.detection.tables import cheat_cells, cheat_json, honest_json, markdown
+from bench.plain_table import plain
 from localnet.roles import ROLES
 from shared.errors import ConfigError
 from tests.validator.auditor_examples import block_number, example_record, example_verdict
