@@ -16,6 +16,10 @@ NETUID = 97
 WEIGHTS_RATE_LIMIT_BLOCKS = 5
 """Low enough that an epoch of 10 s can set weights; the real subnet has 100."""
 
+SYNTHETIC_REQUESTS = 3
+"""Answers that each miner gives in an epoch without clients, by requests of the auditor's own: so few that
+two cores have time for the clients'. To a miner with twice as many answers it sends none."""
+
 METAGRAPH_SECONDS = 3
 """How often the parties read the metagraph here; in production, tens of seconds."""
 
@@ -81,11 +85,13 @@ def miner_command(
     ]
 
 
-def gateway_command(config: LocalnetConfig, model: Path) -> list[str]:
+def gateway_command(config: LocalnetConfig, model: Path, calibration: Path) -> list[str]:
     return [
         *_script("validator/hardened_gateway.py"),
         *("--port", str(config.port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
-        *("--metagraph-seconds", str(METAGRAPH_SECONDS), "--state-dir", str(config.run_folder / VALIDATOR)),
+        *("--calibration", str(calibration), "--state-dir", str(auditor_state(config))),
+        *("--metagraph-seconds", str(METAGRAPH_SECONDS)),
+        *("--anonymous-requests-per-minute", "0", "--anonymous-tokens-per-minute", "0"),
         *_identity(config, VALIDATOR),
     ]
 
@@ -95,16 +101,22 @@ def auditor_command(config: LocalnetConfig, model: Path, calibration: Path) -> l
         *_script("validator/audit_validator.py"),
         *("--port", str(config.auditor_port), "--model", str(model), "--calibration", str(calibration)),
         *("--epoch-seconds", f"{config.epoch_seconds:g}", "--metagraph-seconds", str(METAGRAPH_SECONDS)),
-        *("--state-dir", str(config.run_folder / VALIDATOR), "--store", str(store_folder(config))),
+        *("--gateway", config.gateway_url, "--synthetic-requests", str(SYNTHETIC_REQUESTS)),
+        *("--state-dir", str(auditor_state(config)), "--store", str(store_folder(config))),
         *_identity(config, VALIDATOR),
     ]
 
 
-def watchtower_command(config: LocalnetConfig, publisher: str) -> list[str]:
+def auditor_state(config: LocalnetConfig) -> Path:
+    """The folder of the auditor's state, which also holds the gateway's record log."""
+    return config.run_folder / VALIDATOR
+
+
+def watchtower_command(config: LocalnetConfig, publisher: str, calibration: Path) -> list[str]:
     return [
         *_script("validator/watchtower.py"),
         *("--source", str(store_folder(config)), "--publisher", publisher, "--poll-seconds", "2"),
-        *("--state-dir", str(config.run_folder / WATCHTOWER)),
+        *("--calibration", str(calibration), "--state-dir", str(config.run_folder / WATCHTOWER)),
         *_identity(config, WATCHTOWER),
     ]
 

@@ -12,6 +12,7 @@ from localnet.children import Children
 from localnet.commands import (
     NETUID,
     auditor_command,
+    auditor_state,
     base_environment,
     chain_command,
     gateway_command,
@@ -22,10 +23,12 @@ from localnet.commands import (
 from localnet.config import LocalnetConfig
 from localnet.demo_model import DEMO_MODEL, build_demo_model
 from localnet.errors import LocalnetError
+from localnet.known_clients import introduce_clients
 from localnet.readiness import accepts_connections, answers, get_json, wait_until
 from localnet.roles import Role, role_model, role_named
 from localnet.wallets import VALIDATOR, WATCHTOWER, Party, create_party, miner_name
-from shared.calibration import CALIBRATION_FILE
+from shared.calibration_header import CALIBRATION_FILE
+from shared.model_identity import public_model_name
 
 SHIPPED_CALIBRATION = Path(__file__).parent / "calibration" / f"{DEMO_MODEL}.calibration"
 
@@ -122,10 +125,12 @@ async def start(config: LocalnetConfig, subnet: Subnet, children: Children, say:
     await register(config, subnet, say)
     await _start_miners(config, subnet, children, say)
     say("starting the gateway, the audit validator and the watchtower")
-    await children.start("gateway", gateway_command(config, subnet.model), environment)
+    gateway = gateway_command(config, subnet.model, subnet.calibration)
+    await children.start("gateway", gateway, environment)
+    introduce_clients(auditor_state(config), public_model_name(str(subnet.model)))
     auditor = auditor_command(config, subnet.model, subnet.calibration)
     await children.start("auditor", auditor, environment)
-    watchtower = watchtower_command(config, subnet.validator.hotkey)
+    watchtower = watchtower_command(config, subnet.validator.hotkey, subnet.calibration)
     await children.start("watchtower", watchtower, environment)
     auditor_up = answers(f"{config.auditor_url}/health")
     await wait_until("the audit validator's start", auditor_up, children, SERVICES_DEADLINE_S)

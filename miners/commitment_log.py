@@ -5,7 +5,6 @@ is not synced, so that a machine that loses power loses the last seconds. No pro
 segment of an earlier one, and a segment goes as a whole, with the last commitment in it that is held.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from miners.commitment_records import Damage, WrittenCommitment, encode_record, scan_records
 from shared.commitments import Commitment
 from shared.errors import ConfigError
+from shared.folder_lock import lock_folder
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,6 @@ SEGMENT_BYTES = 64 << 20
 """A segment is closed when it has grown so long: what the disk may hold beyond what is held in memory."""
 
 _SEGMENT = re.compile(r"^commitments-(\d{8,})\.log$")
-_LOCK_FILE = "writer.lock"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,11 @@ class CommitmentLog:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock_fd = _lock(folder)
+        self._lock_fd = lock_folder(
+            folder,
+            f"another miner of this hotkey keeps its commitments in {folder}; stop it, "
+            "or pass another --state-dir",
+        )
         self._folder, self._header = folder, f"constantinople commitments/1 of {hotkey}\n".encode()
         self._segment_bytes, self._segment_s, self._clock = segment_bytes, segment_s, clock
         self._held: dict[int, int] = {}
@@ -183,16 +186,3 @@ class CommitmentLog:
         except OSError as error:
             log.warning("a torn end stays in %s: %s", self._file(self._number), error.strerror)
             self._close_segment()
-
-
-def _lock(folder: Path) -> int:
-    fd = os.open(folder / _LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise ConfigError(
-            f"another miner of this hotkey keeps its commitments in {folder}; stop it, "
-            "or pass another --state-dir"
-        ) from None
-    return fd

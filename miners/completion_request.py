@@ -11,8 +11,6 @@ from miners.errors import RequestRefused
 from shared.canonical import sha256_hex
 from shared.receipts import MAX_CHOICES
 
-COMPLETION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 """The same as `shared.identifiers.RequestId`."""
 

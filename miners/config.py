@@ -41,7 +41,9 @@ class MinerConfig:
 
     model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model to serve: a hub name or a local folder")
     served_model_name: str | None = setting(None, "public name of the model, when it is not the model's own")
-    calibration: Path | None = setting(None, "calibration file, when it is not in the model's folder")
+    calibration: str | None = setting(
+        None, "calibration file, or URL of a gateway that serves it, when it is not in the model's folder"
+    )
     host: str = setting("0.0.0.0", "address to listen on")
     port: int = setting(8091, "port to listen on", check=is_port)
     axon_ip: str | None = setting(

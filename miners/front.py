@@ -2,10 +2,10 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from miners.completion_request import COMPLETION_PATHS
 from miners.errors import RequestRefused
 from miners.http_messages import send_refusal
 from shared.challenges import CHALLENGE_PATH
+from shared.inference_paths import INFERENCE_PATHS
 
 SERVICE = "constantinople"
 """Attribute of the application's state that holds the `MinerService`."""
@@ -14,7 +14,7 @@ HEALTH_PATH = "/health"
 
 SERVED = frozenset(
     {
-        *(("POST", path) for path in COMPLETION_PATHS),
+        *(("POST", path) for path in INFERENCE_PATHS),
         ("POST", CHALLENGE_PATH),
         ("GET", HEALTH_PATH),
         ("GET", "/v1/models"),
@@ -65,7 +65,7 @@ class _Routes:
         method, path = scope["method"], scope["path"]
         if (method, path) not in SERVED:
             await send_refusal(send, RequestRefused(404, f"miners don't serve {method} {path}", "not_found"))
-        elif path in COMPLETION_PATHS:
+        elif path in INFERENCE_PATHS:
             await self._completions(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -17,10 +17,12 @@ from miners.engine_end import EngineEnd
 from miners.registration import own_neuron, read_neurons_patiently
 from miners.self_test import SelfTestReference
 from miners.self_test_reference import reference_file, self_test_reference
-from shared.calibration import Calibration, find_calibration, read_calibration
+from shared.calibration import Calibration, read_calibration
+from shared.calibration_source import is_url, obtain_calibration
 from shared.chain import Neuron, SubtensorChain
 from shared.errors import ConfigError
-from shared.model_identity import local_folder, model_digest
+from shared.model_check import check_generation, check_weights
+from shared.model_identity import least_context_tokens, local_folder, model_digest
 from shared.signing import Signer
 from shared.wallets import load_wallet
 
@@ -68,8 +70,10 @@ def prepare(config: MinerConfig) -> PreparedMiner:
     neurons = asyncio.run(_registered(config, signer.ss58_address))
     commitments = kept_commitments(config, signer.ss58_address)
     folder = local_folder(config.model)
+    check_generation(calibration.header, folder)
+    check_context(config, folder)
     digest = model_digest(folder)
-    _compare_digests(calibration, digest)
+    compare_weights(calibration, digest, config.calibration)
     file = reference_file(config.state_dir.expanduser(), digest)
     return PreparedMiner(
         config=config,
@@ -86,9 +90,8 @@ def prepare(config: MinerConfig) -> PreparedMiner:
 
 def _calibration_file(config: MinerConfig) -> Path:
     """The named file, or the one in the model's folder, which for a hub name is the local snapshot's."""
-    if config.calibration is not None:
-        return find_calibration(config.model, config.calibration)
-    return find_calibration(str(local_folder(config.model)), None)
+    model = config.model if config.calibration is not None else str(local_folder(config.model))
+    return obtain_calibration(config.calibration, model, config.state_dir)
 
 
 async def _registered(config: MinerConfig, hotkey: str) -> list[Neuron]:
@@ -126,9 +129,33 @@ def kept_commitments(config: MinerConfig, hotkey: str) -> CommitmentStore:
     return store
 
 
-def _compare_digests(calibration: Calibration, digest: str) -> None:
+def check_context(config: MinerConfig, folder: Path) -> None:
+    """Check that the miner will serve as much context as auditors expect of every miner.
+
+    Raises:
+        ConfigError: `--max-model-len` is shorter.
+    """
+    least = least_context_tokens(folder)
+    if config.max_model_len is not None and config.max_model_len < least:
+        raise ConfigError(
+            f"--max-model-len {config.max_model_len} is less than the {least} tokens that every miner of "
+            "this model serves: answers that end there would fail audits as cut short; raise it, and where "
+            "memory lacks lower --max-num-seqs or raise --gpu-memory-utilization"
+        )
+
+
+def compare_weights(calibration: Calibration, digest: str, named: str | None) -> None:
+    """Hold the weights' digest against the calibration's.
+
+    A file that the operator chose may be for others, for trying things out; one from a gateway may not.
+
+    Raises:
+        ModelError: the calibration was fetched, and is for another model.
+    """
     expected = calibration.header.model_digest
-    if digest != expected:
+    if named is not None and is_url(named):
+        check_weights(calibration.header, digest, named)
+    elif digest != expected:
         log.warning(
             "the calibration file is for weights with digest %s, these have %s; unless the self-test passes, "
             "use the network's model and its calibration file",

@@ -5,42 +5,17 @@ One safetensors file a model: tensors in the body, everything else as JSON under
 its statistics, auditors its thresholds too.
 """
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
+from shared.calibration_header import CalibrationHeader, parse_header, read_file
 from shared.canonical import canonical_json, sha256_hex
 from shared.errors import ModelError
-from shared.honest_noise import HonestNoise
-from shared.identifiers import Hex32, Message
-
-MAX_FILE_BYTES = 1 << 28
-CALIBRATION_FILE = "constantinople.calibration"
-"""Looked for in the model's folder when no other file is named. Its name must not end in .safetensors:
-vLLM loads every such file of the folder as weights."""
-
-
-class CalibrationHeader(Message):
-    """The JSON part of the file."""
-
-    version: Literal["calibration/2"] = "calibration/2"
-    model: str
-    model_digest: Hex32
-    num_layers: Annotated[int, Field(ge=1, le=1024)]
-    hidden_size: Annotated[int, Field(ge=1, le=1 << 16)]
-    reference: str
-    """How the reference was computed: library, version, dtype, device."""
-    statistics_tokens: int
-    """Positions that mean and deviation were measured over."""
-    noise: HonestNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +61,9 @@ def read_calibration(file: Path) -> Calibration:
     Raises:
         ModelError: it is missing, damaged, or its shapes contradict its header.
     """
+    data = read_file(file)
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"the calibration file {file} is larger than {MAX_FILE_BYTES} bytes")
-        return parse_calibration(file.read_bytes())
-    except OSError as error:
-        raise ModelError(f"the calibration file {file} can't be read: {error.strerror}") from None
+        return parse_calibration(data)
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
 
@@ -102,10 +74,10 @@ def parse_calibration(data: bytes) -> Calibration:
     Raises:
         ModelError: the bytes are not a calibration file.
     """
+    header = parse_header(data)
     try:
-        header = CalibrationHeader.model_validate_json(_header_json(data))
         tensors = safetensors.torch.load(data)
-    except (SafetensorError, ValidationError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"this is not a calibration file: {error}") from None
     mean, deviation = tensors.get("mean"), tensors.get("deviation")
     shape = (header.num_layers, header.hidden_size)
@@ -117,31 +89,3 @@ def parse_calibration(data: bytes) -> Calibration:
     assert mean is not None
     assert deviation is not None
     return Calibration(header, mean.to(torch.float32), deviation.to(torch.float32))
-
-
-def _header_json(data: bytes) -> str:
-    (length,) = struct.unpack("<Q", data[:8]) if len(data) >= 8 else (0,)
-    if not 0 < length <= len(data) - 8:
-        raise ValueError("the header is missing or cut short")
-    header = json.loads(data[8 : 8 + length])
-    text = header["__metadata__"]["calibration"]
-    if not isinstance(text, str):
-        raise ValueError("the header's calibration is not text")
-    return text
-
-
-def find_calibration(model: str, named: Path | None) -> Path:
-    """The file to use: the named one, or the one in the model's folder.
-
-    Raises:
-        ModelError: there is none; the message says how to get one.
-    """
-    if named is not None:
-        return named.expanduser()
-    beside = Path(model).expanduser() / CALIBRATION_FILE
-    if beside.exists():
-        return beside
-    raise ModelError(
-        f"there is no calibration file for {model}: name one with --calibration FILE "
-        "(the network's operator publishes it; a new network makes it with python -m validator.calibrate)"
-    )

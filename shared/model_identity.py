@@ -1,9 +1,28 @@
-"""What a model is called in public, and a digest of what it is."""
+"""What a model is called in public, digests of what it is, and how much context it is served with."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
+from shared.canonical import canonical_json, sha256_hex
 from shared.errors import ModelError
+
+SAMPLING_FIELDS = (
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+)
+"""What vLLM takes of `generation_config.json` for requests that do not say it (`get_diff_sampling_param`),
+but for `max_new_tokens`."""
+
+LEAST_CONTEXT_TOKENS = 2048
+"""Context that every miner serves, where the model has so much: prompt and output together. An answer that
+ends for its length with less, and before its `max_tokens`, was cut short."""
 
 _CHUNK_BYTES = 1 << 22
 
@@ -27,6 +46,47 @@ def model_digest(folder: Path) -> str:
     for file in [folder / "config.json", *files]:
         total.update(file.name.encode() + b"\x00" + _file_digest(file))
     return total.hexdigest()
+
+
+def generation_digest(folder: Path) -> str:
+    """SHA-256 of what a local model's `generation_config.json` says about drawing tokens and ending texts.
+
+    Values are compared as they are written; other fields, and the file's being there at all, do not count.
+
+    Raises:
+        ModelError: the file can't be read, or is no JSON object.
+    """
+    stated = _json_object(folder / "generation_config.json")
+    taken = {name: stated.get(name) for name in (*SAMPLING_FIELDS, "max_new_tokens", "eos_token_id")}
+    if isinstance(taken["eos_token_id"], int):
+        taken["eos_token_id"] = [taken["eos_token_id"]]
+    try:
+        return sha256_hex(canonical_json({name: value for name, value in taken.items() if value is not None}))
+    except ValueError as error:
+        raise ModelError(f"{folder / 'generation_config.json'} holds no finite numbers: {error}") from None
+
+
+def least_context_tokens(folder: Path) -> int:
+    """The context that a miner of this local model has to serve: the model's own, if that is shorter.
+
+    Raises:
+        ModelError: the model's configuration can't be read.
+    """
+    own = _json_object(folder / "config.json").get("max_position_embeddings")
+    return min(own, LEAST_CONTEXT_TOKENS) if isinstance(own, int) else LEAST_CONTEXT_TOKENS
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """A file's JSON object, an empty one when there is no file."""
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} can't be read: {error}; get the model's own file again") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{file} holds no JSON object; get the model's own file again")
+    return value
 
 
 def _file_digest(file: Path) -> bytes:

@@ -5,7 +5,6 @@ loses power loses what was not yet synced. Segments are only ever appended to; a
 segment of an earlier process, so a torn line can only be the last of its segment.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.errors import ConfigError
+from shared.folder_lock import lock_folder
 from shared.records import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ PROBE_BYTES = 64 << 10
 """How much room `check_room` asks for: several records of ordinary size."""
 
 _SEGMENT = re.compile(r"^records-(\d{8,})\.jsonl$")
-_LOCK_FILE = "writer.lock"
 
 
 @dataclass(frozen=True, order=True)
@@ -60,7 +58,9 @@ class RecordWriter:
     def __init__(self, folder: Path, segment_bytes: int = 64 << 20) -> None:
         self._folder, self._segment_bytes = folder, segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock(folder)
+        self._lock_fd = lock_folder(
+            folder, f"another process writes to {folder}; stop it, or give this one another --state-dir"
+        )
         self._syncing = threading.Lock()
         self._full_fds: list[int] = []
         self._number = max(_segments(folder), default=0)
@@ -142,18 +142,6 @@ class RecordWriter:
         finally:
             os.close(self._fd)
             os.close(self._lock_fd)
-
-
-def _lock(folder: Path) -> int:
-    fd = os.open(folder / _LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise ConfigError(
-            f"another process writes to {folder}; stop it, or give this one another --state-dir"
-        ) from None
-    return fd
 
 
 def _sync_folder(folder: Path) -> None:

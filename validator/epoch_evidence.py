@@ -3,21 +3,18 @@
 Every reason to refuse has a name, so that an operator and a test can tell them apart.
 """
 
-import math
 from typing import Literal
 
 from shared.errors import ConstantinopleError
+from shared.honest_noise import HonestNoise
 from validator.challenge_selection import challenge_seed
-from validator.evidence import log_e_value
+from validator.known_calibration import KnownCalibration
 from validator.measurement import EpochInputs
-from validator.verdicts import Verdict
-
-LOG_E_TOLERANCE = 1e-9
-"""Logarithms of one number may differ in their last bits from machine to machine."""
+from validator.verdict_weight import weight_fault
 
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
-    "chain", "file", "evidence", "history", "constants", "scores", "weights",
+    "chain", "file", "calibration", "evidence", "history", "constants", "scores", "weights",
 ]  # fmt: skip
 
 
@@ -29,8 +26,28 @@ class EpochRefused(ConstantinopleError):
         self.cause = cause
 
 
-def check_evidence(inputs: EpochInputs) -> None:
-    """No request or verdict twice, every verdict about an answer, every challenge drawn as it must be.
+def noise_of(calibration: KnownCalibration | None, sha256: str) -> HonestNoise | None:
+    """What p-values are recomputed with, given which calibration file an epoch was audited with.
+
+    Raises:
+        EpochRefused: it is not the follower's.
+    """
+    if calibration is None:
+        return None
+    if calibration.sha256 != sha256:
+        raise EpochRefused(
+            "calibration",
+            f"the epoch was audited with the calibration file {sha256[:16]}, known here is "
+            f"{calibration.sha256[:16]}: start again with the network's present one (--calibration)",
+        )
+    return calibration.noise
+
+
+def check_evidence(inputs: EpochInputs, noise: HonestNoise | None = None) -> None:
+    """No request or verdict twice, every verdict about an answer, drawn as it must be and weighed as it says.
+
+    Args:
+        noise: of the network's calibration file, where the follower has it.
 
     Raises:
         EpochRefused: something is not so.
@@ -49,17 +66,6 @@ def check_evidence(inputs: EpochInputs) -> None:
         seed = challenge_seed(verdict.challenge_block_hash, signature or "")
         if signature and seed != verdict.challenge_seed:
             raise EpochRefused("evidence", f"the challenge of {verdict.request_id} was not drawn by the rule")
-        _check_weight(verdict)
-
-
-def _check_weight(verdict: Verdict) -> None:
-    """A pass weighs what its statistics say and an inconclusive audit nothing.
-
-    A failed one may weigh more than its statistics: exact checks have weights of their own.
-    """
-    expected = log_e_value(verdict.evidence) if verdict.outcome == "pass" else 0.0
-    if verdict.outcome != "fail" and not math.isclose(verdict.log_e, expected, abs_tol=LOG_E_TOLERANCE):
-        raise EpochRefused(
-            "evidence",
-            f"the audit of {verdict.request_id} weighs {verdict.log_e}, its evidence says {expected}",
-        )
+        fault = weight_fault(verdict, noise)
+        if fault is not None:
+            raise EpochRefused("evidence", f"the audit of {verdict.request_id} {fault}")

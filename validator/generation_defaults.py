@@ -7,18 +7,13 @@ from typing import Any
 from transformers import AutoConfig, GenerationConfig
 
 from shared.errors import ModelError
-from validator.prompt_rendering import load_tokenizer
-
-_SAMPLING_NAMES = (
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
+from shared.model_identity import (
+    LEAST_CONTEXT_TOKENS,
+    SAMPLING_FIELDS,
+    least_context_tokens,
+    local_folder,
 )
-"""What vLLM takes of `generation_config.json` (`get_diff_sampling_param`), but for `max_new_tokens`."""
+from validator.prompt_rendering import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,12 +25,14 @@ class GenerationDefaults:
         max_tokens: of chats that name none; None when only the context bounds them.
         eos_token_ids: ends of text: the tokenizer's and those that the generation config names.
         encode: text → token ids without special tokens, for `bad_words`.
+        context_limit: tokens of prompt and output from which on an answer may end for its length.
     """
 
     sampling: Mapping[str, float]
     max_tokens: int | None
     eos_token_ids: frozenset[int]
     encode: Callable[[str], list[int]]
+    context_limit: int = LEAST_CONTEXT_TOKENS
 
     @classmethod
     def load(cls, model: str) -> "GenerationDefaults":
@@ -46,12 +43,13 @@ class GenerationDefaults:
         """
         tokenizer: Any = load_tokenizer(model)
         generation = _generation_config(model)
-        named = {name: generation.get(name) for name in _SAMPLING_NAMES}
+        named = {name: generation.get(name) for name in SAMPLING_FIELDS}
         return cls(
             sampling={name: value for name, value in named.items() if value is not None},
             max_tokens=generation.get("max_new_tokens"),
             eos_token_ids=_token_ids(tokenizer.eos_token_id) | _token_ids(generation.get("eos_token_id")),
             encode=lambda text: list(tokenizer.encode(text, add_special_tokens=False)),
+            context_limit=least_context_tokens(local_folder(model)),
         )
 
 

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from shared.model_identity import LEAST_CONTEXT_TOKENS
 from shared.records import ChoiceRecord, RequestRecord
 from validator.detokenization import STOPPED, TextRule
 from validator.findings import Finding, failed
 from validator.sampling_rules import SamplingRule
-
-LEAST_CONTEXT_TOKENS = 2048
-"""A miner's context (`--max-model-len`) is not known to the auditor; an answer may be cut short by it only
-where prompt and output have at least so many tokens together."""
 
 
 class Decoder(Protocol):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from localnet.cheating_miner.exchange import CHAT, Payload
+from localnet.cheating_miner.exchange import Payload
+from shared.inference_paths import CHAT_PATH
 
 _NEITHER = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
 """What ends a whole answer of either kind."""
@@ -43,7 +44,7 @@ class AnswerShape:
 
     @property
     def _chat(self) -> bool:
-        return self.path == CHAT
+        return self.path == CHAT_PATH
 
     def _payload(self, kind: str, choices: list[Payload], **more: Any) -> Payload:
         prefix = "chatcmpl" if self._chat else "cmpl"

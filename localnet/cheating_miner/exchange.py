@@ -11,8 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from localnet.cheating_miner.cheat import Cheat
 from miners.event_stream import EventSplitter, data_event
 from miners.http_messages import with_body
-
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+from shared.inference_paths import COMPLETIONS_PATH
 
 ANSWERED_WITHOUT_LIMIT = 16
 """Tokens of a completion that names no limit (vLLM's `CompletionRequest.max_tokens`)."""
@@ -141,4 +140,4 @@ def asked_tokens(path: str, fields: Payload) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
         if type(fields.get(name)) is int:
             return int(fields[name])
-    return ANSWERED_WITHOUT_LIMIT if path == COMPLETIONS else None
+    return ANSWERED_WITHOUT_LIMIT if path == COMPLETIONS_PATH else None

@@ -16,9 +16,10 @@ from localnet.cheating_miner.answer_shapes import AnswerShape, WrittenChoice
 from localnet.cheating_miner.cheap_writer import Sampling
 from localnet.cheating_miner.cheat import Cheat
 from localnet.cheating_miner.claims import Claim
-from localnet.cheating_miner.exchange import CHAT, Payload, Server, asked_tokens
+from localnet.cheating_miner.exchange import Payload, Server, asked_tokens
 from miners.event_stream import DONE, data_event
 from miners.http_messages import send_json
+from shared.inference_paths import CHAT_PATH
 from shared.sampling_noise import choice_seed
 
 UNDERSTOOD = frozenset(
@@ -182,7 +183,7 @@ class PrefillAttack(Cheat):
 
 
 async def _prompt(server: Server, path: str, fields: Payload) -> list[int] | None:
-    if path == CHAT:
+    if path == CHAT_PATH:
         return await server.tokens({name: fields[name] for name in ("model", "messages") if name in fields})
     prompt = fields.get("prompt")
     if isinstance(prompt, str):

@@ -6,9 +6,10 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from localnet.cheating_miner.cheat import Cheat
-from localnet.cheating_miner.exchange import CHAT, Payload
+from localnet.cheating_miner.exchange import Payload
 from miners.http_messages import with_body
 from miners.service import Answers, Capture
+from shared.inference_paths import CHAT_PATH
 
 PROBE_CHARACTERS = 200
 """Prompts below this many characters are taken for probes."""
@@ -16,7 +17,7 @@ PROBE_CHARACTERS = 200
 
 def looks_like_a_probe(path: str, fields: Payload) -> bool:
     """A guess: an auditor writes one short question, a client writes long texts or a conversation."""
-    if path != CHAT:
+    if path != CHAT_PATH:
         return _length(fields.get("prompt")) < PROBE_CHARACTERS
     asked = [message for message in fields.get("messages") or () if message.get("role") != "system"]
     return len(asked) == 1 and _length(asked[0].get("content")) < PROBE_CHARACTERS

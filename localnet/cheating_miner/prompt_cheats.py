@@ -4,10 +4,11 @@ from typing import Any
 
 from localnet.cheating_miner.cheat import ChangedCapture
 from localnet.cheating_miner.claims import Claim
-from localnet.cheating_miner.exchange import CHAT, BodyCheat, Change, Exchange, Payload, Server
+from localnet.cheating_miner.exchange import BodyCheat, Change, Exchange, Payload, Server
 from miners.hidden_states.engine_capture import CapturedChoice
 from miners.service import Capture
 from shared.committed_positions import CommittedPositions
+from shared.inference_paths import CHAT_PATH
 
 SYSTEM_PROMPT = "You are a helpful assistant. Keep every answer as short as you can."
 
@@ -34,7 +35,7 @@ class PromptCheat(BodyCheat):
 
     async def exchange(self, server: Server, path: str, fields: Payload) -> Exchange:
         """The altered chat with its claim; what can't be rendered twice, as it is."""
-        if path != CHAT or not fields.get("messages"):
+        if path != CHAT_PATH or not fields.get("messages"):
             return Exchange(fields)
         altered = self.altered(fields)
         claimed, computed = await _prompt(server, fields), await _prompt(server, altered)

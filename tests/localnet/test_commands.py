@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config as gateway_config
 from localnet import commands
 from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.errors import LocalnetError
 from localnet.free_ports import with_ports_chosen
 from localnet.roles import Role, role_named
+from validator import audit_config, watchtower_config
 
+NO_FILE = Path("/nowhere/.env")
 UP_WITH_ONE_MINER = [sys.executable, "-m", "localnet", "up", "--miners", "honest"]
 CONFIG = LocalnetConfig(folder=Path("/somewhere"), miners=("honest", "int4", "honest"))
 
@@ -44,6 +47,33 @@ def test_a_cheat_by_behaviour_runs_the_cheating_miner_with_the_stock_miners_flag
     cheating = commands.miner_command(CONFIG, 1, role, Path("/m"), Path("/c"))
     assert cheating[1:5] == ["-m", "localnet.cheating_miner", "--cheat", "slyness"]
     assert cheating[5:] == miner_command(1, "honest")[2:]
+
+
+def test_the_auditor_sends_requests_of_its_own_through_the_gateway_that_runs_with_its_hotkey() -> None:
+    auditor = commands.auditor_command(CONFIG, Path("/m"), Path("/c"))
+    gateway = commands.gateway_command(CONFIG, Path("/m"), Path("/c"))
+    assert flag(auditor, "--gateway") == f"http://127.0.0.1:{flag(gateway, '--port')}"
+    assert (flag(auditor, "--wallet"), flag(auditor, "--hotkey")) == (
+        flag(gateway, "--wallet"),
+        flag(gateway, "--hotkey"),
+    ), "a gateway lets its own hotkey choose miners without being told"
+    assert flag(auditor, "--state-dir") == flag(gateway, "--state-dir"), "there the record log is read"
+
+
+def test_the_flags_of_gateway_and_watchtower_are_theirs() -> None:
+    gateway = commands.gateway_command(CONFIG, Path("/m"), Path("/c"))
+    assert gateway_config.load_config(gateway[2:], {}, NO_FILE).calibration == "/c"
+    watchtower = commands.watchtower_command(CONFIG, "5Publisher", Path("/c"))
+    assert watchtower_config.load_config(watchtower[2:], {}, NO_FILE).calibration == "/c"
+
+
+def test_the_flags_of_the_auditor_are_its_own() -> None:
+    command = commands.auditor_command(CONFIG, Path("/m"), Path("/c"))
+    config = audit_config.load_config(command[2:], {}, NO_FILE)
+    assert config.gateway == CONFIG.gateway_url
+    assert 2 * config.synthetic_requests < CONFIG.requests / len(CONFIG.miners), (
+        "clients leave it nothing to do"
+    )
 
 
 def test_engines_are_spread_over_the_cores() -> None:

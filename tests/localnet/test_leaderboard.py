@@ -120,6 +120,12 @@ def publish(store: FolderStore) -> EpochSummary:
         scores=results.scores,
         weights=results.weights,
         history_after=results.history_after,
+        refusals=(),
+        refusals_after=results.refusals_after,
+        round_secret=None,
+        round_commitment=None,
+        probes=results.probes,
+        rounds_after=results.rounds_after,
     )
     for key, data in epoch_files(1, (), verdicts).items():
         store.create(key, data)

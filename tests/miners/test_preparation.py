@@ -6,7 +6,15 @@ import pytest
 from localnet.wallets import Party
 from miners.config import MinerConfig
 from miners.errors import NotRegistered
-from miners.preparation import check_port_is_free, kept_commitments, prepare
+from miners.preparation import (
+    check_context,
+    check_port_is_free,
+    compare_weights,
+    kept_commitments,
+    prepare,
+)
+from shared.calibration import read_calibration
+from shared.canonical import sha256_hex
 from shared.errors import ConfigError, ModelError
 from tests.miners.local_chain import LocalChain
 from tests.miners.running_miner import NETUID, free_port
@@ -57,7 +65,7 @@ def test_a_damaged_calibration_is_refused(miner: Party, tmp_path: Path) -> None:
     file = tmp_path / "calibration"
     file.write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="not a calibration file"):
-        prepare(config(tmp_path, calibration=file))
+        prepare(config(tmp_path, calibration=str(file)))
 
 
 def test_a_taken_port_is_refused_before_the_chain_is_asked(miner: Party, tmp_path: Path) -> None:
@@ -73,9 +81,41 @@ async def test_an_unregistered_hotkey_ends_before_the_model_is_read(
 ) -> None:
     import asyncio
 
-    unregistered = config(tmp_path, network=chain_node.url, calibration=tiny_calibration_file)
+    unregistered = config(tmp_path, network=chain_node.url, calibration=str(tiny_calibration_file))
     with pytest.raises(NotRegistered, match="btcli subnets register"):
         await asyncio.to_thread(prepare, unregistered)
+
+
+def test_a_context_that_audits_take_for_truncation_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 32768}')
+    for enough in (None, 2048, 32768):
+        check_context(config(tmp_path, max_model_len=enough), tmp_path)
+    with pytest.raises(ConfigError, match="--max-model-len 2047 is less than the 2048 tokens"):
+        check_context(config(tmp_path, max_model_len=2047), tmp_path)
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1024}')
+    check_context(config(tmp_path, max_model_len=1024), tmp_path)
+    with pytest.raises(ConfigError, match="1024 tokens"):
+        check_context(config(tmp_path, max_model_len=512), tmp_path)
+
+
+def test_a_fetched_calibration_of_another_model_is_refused_and_a_chosen_one_warned_of(
+    tiny_calibration_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibration = read_calibration(tiny_calibration_file)
+    own, other = calibration.header.model_digest, sha256_hex(b"another model")
+    for named in (None, str(tiny_calibration_file), "http://gateway.example"):
+        compare_weights(calibration, own, named)
+    assert not caplog.messages
+    for named in (None, str(tiny_calibration_file)):
+        compare_weights(calibration, other, named)
+    assert len(caplog.messages) == 2
+    with pytest.raises(ModelError, match=r"http://gateway\.example is for"):
+        compare_weights(calibration, other, "http://gateway.example")
+
+
+def test_a_gateway_that_does_not_answer_is_said_with_a_cure(miner: Party, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="check the address, or pass a file with --calibration FILE"):
+        prepare(config(tmp_path, calibration="http://127.0.0.1:1"))
 
 
 def test_a_miner_has_the_commitments_of_its_hotkey_and_of_no_other(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from shared.calibration import Calibration, CalibrationHeader
-from shared.model_identity import model_digest
+from shared.calibration import Calibration
+from shared.calibration_header import CalibrationHeader
+from shared.model_identity import generation_digest, model_digest
 from shared.reference_model import ReferenceModel
 
 STATISTICS_TOKENS = 256
@@ -22,6 +23,7 @@ def tiny_calibration(folder: Path) -> Calibration:
     header = CalibrationHeader(
         model=folder.name,
         model_digest=model_digest(folder),
+        generation_digest=generation_digest(folder),
         num_layers=reference.num_layers,
         hidden_size=reference.hidden_size,
         reference=ReferenceModel.describe("cpu", torch.float32),

@@ -3,15 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.calibration import (
-    CALIBRATION_FILE,
-    Calibration,
-    CalibrationHeader,
-    find_calibration,
-    parse_calibration,
-    read_calibration,
-    write_calibration,
-)
+from shared.calibration import Calibration, parse_calibration, read_calibration, write_calibration
+from shared.calibration_header import CALIBRATION_FILE, CalibrationHeader, find_calibration
 from shared.errors import ModelError
 from shared.honest_noise import HonestNoise
 from tests.shared.noise_examples import honest_noise

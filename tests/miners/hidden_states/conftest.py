@@ -10,7 +10,8 @@ import pytest_asyncio
 import torch
 
 from miners.hidden_states.engine_capture import WORKER_EXTENSION, EngineCapture
-from shared.calibration import Calibration, CalibrationHeader, write_calibration
+from shared.calibration import Calibration, write_calibration
+from shared.calibration_header import CalibrationHeader
 from shared.reference_model import ReferenceModel
 from shared.vllm_cpu import cpu_environment
 from tests.miners.hidden_states.comparison import Comparison
