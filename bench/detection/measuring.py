@@ -30,6 +30,10 @@ from validator.reference_worker import ReferenceWorker
 from validator.verdicts import Verdict
 
 CONCURRENT_AUDITS = 4
+CONCURRENT_WAVES = 2
+"""Waves under way at once, so that the longest answer of one does not leave the engine idle."""
+
+TOLD_EVERY = 50
 
 Say = Callable[[str], None]
 
@@ -56,7 +60,7 @@ class Measured:
 
 
 async def measure(laboratory: Laboratory, row: Row, requests: Sequence[NoiseRequest], say: Say) -> Measured:
-    """Start the row's miner, send it the requests in waves, audit each wave's answers during the next.
+    """Start the row's miner, send it the requests in waves, audit the answers while others are served.
 
     Raises:
         ModelError: the miner did not start.
@@ -98,23 +102,22 @@ async def _audited(
         _nobody_else_to_blame,
     )
     axon = miner.url.removeprefix("http://")
-    measured, said = Measured([], 0), 0
-    turn = asyncio.Semaphore(CONCURRENT_AUDITS)
-    served: list[RequestRecord] = []
-    for wave in [*in_waves(requests, len(requests)), []]:
-        audits = [_audit(auditor, one, axon, turn) for one in served]
-        answers, verdicts = await asyncio.gather(
-            asyncio.gather(*(traffic.ask(one) for one in wave), return_exceptions=True),
-            asyncio.gather(*audits),
-        )
-        measured.verdicts += verdicts
-        served = [one for one in answers if isinstance(one, RequestRecord)]
+    measured = Measured([], 0)
+    waves, audits = asyncio.Semaphore(CONCURRENT_WAVES), asyncio.Semaphore(CONCURRENT_AUDITS)
+
+    async def serve_and_audit(wave: Sequence[NoiseRequest]) -> None:
+        async with waves:
+            answers = await asyncio.gather(*(traffic.ask(one) for one in wave), return_exceptions=True)
+        records = [one for one in answers if isinstance(one, RequestRecord)]
         for error in _unanswered(answers):
             measured.unanswered += 1
             say(f"{row.name}: {error}")
-        if len(measured.verdicts) >= said + 50:
-            said = len(measured.verdicts)
-            say(f"{row.name}: {said} of {len(requests)} audited")
+        for verdict in asyncio.as_completed([_audit(auditor, one, axon, audits) for one in records]):
+            measured.verdicts.append(await verdict)
+            if len(measured.verdicts) % TOLD_EVERY == 0:
+                say(f"{row.name}: {len(measured.verdicts)} of {len(requests)} audited")
+
+    await asyncio.gather(*(serve_and_audit(wave) for wave in in_waves(requests, len(requests))))
     return measured
 
 

@@ -1,6 +1,7 @@
 """The benchmark from flags to tables."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def wanted_rows(names: str) -> list[Row]:
 
 
 def requests_of(row: Row, config: DetectionConfig) -> int:
-    """How many requests a row is measured with."""
+    """How many requests a row is measured with.
+
+    The last honest condition needs several devices; the others give all audits without it.
+    """
     if not row.honest:
         return config.requests
     first = int(config.honest_audits * FIRST_HONEST_SHARE)
-    others = (config.honest_audits - first) // (len(HONEST_CONDITIONS) - 1)
+    others = math.ceil((config.honest_audits - first) / (len(HONEST_CONDITIONS) - 2))
     return first if row.condition == HONEST_CONDITIONS[0] else others
 
 
