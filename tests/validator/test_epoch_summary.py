@@ -16,6 +16,7 @@ from validator.epoch_summary import (
     parse_lines,
     parse_message,
     requests_key,
+    rounds_key,
     seal,
     verdicts_key,
 )
@@ -53,12 +54,14 @@ def test_files_read_back() -> None:
     files = epoch_files(1, FACTS, VERDICTS)
     assert parse_lines(RequestFacts, files[requests_key(1)], "requests") == FACTS
     assert parse_lines(Verdict, files[verdicts_key(1)], "verdicts") == VERDICTS
-    assert [digest.lines for digest in DIGESTS] == [6, 6]
-    assert DIGESTS[0].sha256 == sha256_hex(files[requests_key(1)])
+    lines = {digest.key: digest.lines for digest in DIGESTS}
+    assert lines == {requests_key(1): 6, rounds_key(1): 0, verdicts_key(1): 6}
+    digest = next(one for one in DIGESTS if one.key == requests_key(1))
+    assert digest.sha256 == sha256_hex(files[requests_key(1)])
 
 
 def test_an_epoch_without_requests_has_empty_files() -> None:
-    assert epoch_files(3, [], []) == {requests_key(3): b"", verdicts_key(3): b""}
+    assert epoch_files(3, [], []) == {requests_key(3): b"", verdicts_key(3): b"", rounds_key(3): b""}
 
 
 def test_what_is_wrong_is_named_with_its_place() -> None:

@@ -1,0 +1,122 @@
+"""The rounds of the last epochs, as one summary hands them to the next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.identifiers import Hex32, Message, Ss58
+from validator.probe_rounds import ProbeRound
+from validator.request_facts import RequestFacts
+from validator.round_times import Times, round_times
+from validator.scoring_config import ScoringConfig
+
+Place = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=0)]
+
+
+class PastRound(Message):
+    """A round in numbers; miners are places in `RoundHistory.hotkeys`.
+
+    Attributes:
+        miners: who could have been a member.
+        members: (place, milliseconds alone, milliseconds taken), as in `validator.round_times.Times`.
+    """
+
+    block: Whole
+    full: bool
+    requests_each: Whole
+    miners: tuple[Place, ...]
+    members: tuple[tuple[Place, Whole, Whole], ...]
+
+
+class RoundHistory(Message):
+    """What an epoch starts with.
+
+    Attributes:
+        commitments: of the secrets of the epoch that begins and of the one after it; None: there is none.
+        rounds: oldest first; at 256 miners some 3 kB each.
+    """
+
+    commitments: tuple[Hex32 | None, Hex32 | None] = (None, None)
+    hotkeys: tuple[Ss58, ...] = ()
+    rounds: tuple[PastRound, ...] = ()
+
+
+NO_ROUNDS = RoundHistory()
+
+
+@dataclass(frozen=True)
+class RoundInputs:
+    """What an epoch's summary says about rounds.
+
+    Attributes:
+        secret: what the rounds were drawn with; None when there could be none.
+        commitment: of the secret of the epoch after the next.
+        history: as the summary before this one left it.
+    """
+
+    secret: str | None = None
+    commitment: str | None = None
+    rounds: Sequence[ProbeRound] = ()
+    history: RoundHistory = NO_ROUNDS
+
+
+NO_ROUND_INPUTS = RoundInputs()
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """One round: who could have been asked, and how it went for those who were, by hotkey."""
+
+    block: int
+    full: bool
+    requests_each: int
+    miners: frozenset[str]
+    members: Mapping[str, Times]
+
+
+def outcomes(
+    inputs: RoundInputs, requests: Sequence[RequestFacts], config: ScoringConfig
+) -> list[RoundOutcome]:
+    """The newest `round_window` rounds up to this epoch's, oldest first."""
+    past = [_outcome(one, inputs.history.hotkeys) for one in inputs.history.rounds]
+    held = sorted(inputs.rounds, key=lambda one: one.block)
+    times = round_times(requests, held, config)
+    new = [
+        RoundOutcome(one.block, one.full, one.requests_each, frozenset(one.miners), members)
+        for one, members in zip(held, times, strict=True)
+    ]
+    return [*past, *new][-config.round_window :]
+
+
+def _outcome(past: PastRound, hotkeys: Sequence[str]) -> RoundOutcome:
+    members = {hotkeys[place]: Times(alone_ms, took_ms) for place, alone_ms, took_ms in past.members}
+    return RoundOutcome(
+        past.block,
+        past.full,
+        past.requests_each,
+        frozenset(hotkeys[place] for place in past.miners),
+        members,
+    )
+
+
+def carry_rounds(inputs: RoundInputs, found: Sequence[RoundOutcome]) -> RoundHistory:
+    """The history that the next epoch starts with; `found` are this epoch's `outcomes`."""
+    hotkeys = sorted({hotkey for one in found for hotkey in one.miners})
+    places = {hotkey: place for place, hotkey in enumerate(hotkeys)}
+    return RoundHistory(
+        commitments=(inputs.history.commitments[1], inputs.commitment),
+        hotkeys=tuple(hotkeys),
+        rounds=tuple(
+            PastRound(
+                block=one.block,
+                full=one.full,
+                requests_each=one.requests_each,
+                miners=tuple(sorted(places[hotkey] for hotkey in one.miners)),
+                members=tuple(sorted((places[hotkey], *times) for hotkey, times in one.members.items())),
+            )
+            for one in found
+        ),
+    )

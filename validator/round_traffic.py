@@ -1,0 +1,155 @@
+"""Holds rounds of probes: when the chain's newest block calls for one, asks its members all at once."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+from shared.chain import Block
+from validator.clock import Clock
+from validator.probe_rounds import (
+    MAX_ROUND_LAG_MS,
+    ProbeRound,
+    RoundDraw,
+    RoundRequests,
+    members,
+    round_after,
+    slot,
+)
+from validator.round_state import RoundState
+from validator.scoring_config import ScoringConfig
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+"""Pause between looks at the newest block."""
+
+MOST_ROUNDS_AT_ONCE = 8
+"""Rounds under way; while miners let so many hang, no further one is begun."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Probing(Protocol):
+    """What sends a synthetic request."""
+
+    async def probe(self, miner_hotkey: str) -> str | None:
+        """The id that the gateway gave the request, once it has ended; None when it gave none."""
+        ...
+
+
+class RoundTraffic:
+    """Holds rounds until it is cancelled.
+
+    Args:
+        miners: gives the hotkeys that can be asked now.
+        newest_block: the newest block that was seen.
+        epoch: gives the number of the open epoch and the secret of its rounds, or None while there is none.
+    """
+
+    def __init__(
+        self,
+        miners: Callable[[], Iterable[str]],
+        newest_block: Callable[[], Block | None],
+        epoch: Callable[[], tuple[int, str] | None],
+        traffic: Probing,
+        state: RoundState,
+        config: ScoringConfig,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._miners, self._newest_block, self._epoch = miners, newest_block, epoch
+        self._traffic, self._state, self._config = traffic, state, config
+        self._clock, self._sleep = clock, sleep
+        self._slot = -1
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Look at the chain and hold rounds, for ever."""
+        try:
+            while True:
+                await self.look()
+                await self._sleep(LOOK_EVERY_S)
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Abandon the rounds under way; what is known of them is stored."""
+        for task in self._under_way:
+            task.cancel()
+        await self.join()
+
+    async def join(self) -> None:
+        """Wait for the rounds under way."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Begin a round, if the newest block is the first in its 12 s and calls for one."""
+        block = self._newest_block()
+        if block is None or slot(block.timestamp_ms) <= self._slot:
+            return
+        self._slot = slot(block.timestamp_ms)
+        late_ms = self._clock() - block.timestamp_ms
+        found = await asyncio.to_thread(self._epoch)
+        drawn = round_after(found[1], block.hash, self._config) if found else None
+        if found is None or drawn is None or late_ms > MAX_ROUND_LAG_MS // 2:
+            return
+        if len(self._under_way) >= MOST_ROUNDS_AT_ONCE:
+            log.warning("no round after block %d: %d are still under way", block.number, len(self._under_way))
+            return
+        task = asyncio.create_task(self._hold(block, found[1], drawn))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a round of probes failed through a defect", exc_info=error)
+
+    async def _hold(self, block: Block, secret: str, drawn: RoundDraw) -> None:
+        await self._sleep(drawn.delay_ms / 1000)
+        found = await asyncio.to_thread(self._epoch)
+        if found is None or found[1] != secret:
+            return
+        miners = tuple(sorted(set(self._miners())))
+        asked = members(secret, block.hash, drawn.full, miners)
+        held = ProbeRound(
+            block=block.number,
+            block_hash=block.hash,
+            block_at_ms=block.timestamp_ms,
+            full=drawn.full,
+            requests_each=drawn.requests_each,
+            miners=miners,
+            asked=tuple(RoundRequests(hotkey=hotkey, request_ids=()) for hotkey in asked),
+        )
+        if await asyncio.to_thread(self._state.begin, found[0], held):
+            await _Answers(held, self._traffic, self._state).gather()
+
+
+class _Answers:
+    """A round's requests under way; what becomes known is stored, so that an epoch's end loses none of it."""
+
+    def __init__(self, held: ProbeRound, traffic: Probing, state: RoundState) -> None:
+        self._held, self._traffic, self._state = held, traffic, state
+        self._names: dict[str, list[str]] = {one.hotkey: [] for one in held.asked}
+        self._turn = asyncio.Lock()
+
+    async def gather(self) -> None:
+        """Ask all members at once, and wait for the last answer."""
+        await asyncio.gather(
+            *(self._ask(hotkey) for hotkey in self._names for _ in range(self._held.requests_each))
+        )
+
+    async def _ask(self, hotkey: str) -> None:
+        name = await self._traffic.probe(hotkey)
+        if name is not None:
+            self._names[hotkey].append(name)
+            async with self._turn:
+                await asyncio.to_thread(self._state.note, self._known())
+
+    def _known(self) -> ProbeRound:
+        asked: Sequence[RoundRequests] = [
+            RoundRequests(hotkey=hotkey, request_ids=tuple(sorted(names)))
+            for hotkey, names in self._names.items()
+        ]
+        return self._held.model_copy(update={"asked": tuple(asked)})
