@@ -118,7 +118,6 @@ class HonestNoise(Message):
     typical: HonestTail
     mean: HonestTail
     replay: HonestTail
-    tokens: HonestTail
     margins: HonestMargins
     fitted_requests: int
     conditions: tuple[ConditionReport, ...]

@@ -24,7 +24,7 @@ from shared.honest_noise import (
 from shared.receipts import Receipt
 from validator.calibration_margins import fit_margins
 from validator.challenge_selection import DEFAULT_POINTS, draw_points
-from validator.evidence import FAIL_P_VALUE
+from validator.evidence import FAIL_P_VALUE, weigh
 from validator.token_evidence import token_score
 from validator.token_reading import TokenReading, token_check
 from validator.verification import score_ratios
@@ -37,9 +37,6 @@ AUDITS_PER_REQUEST = 5
 
 LARGEST_EXPONENT = 8.0
 """Bound on a tail's exponent: a sharper fall than (x/x₀)⁻⁸ is not believed, however the fit comes out."""
-
-LARGEST_TOKEN_EXPONENT = 1.0
-"""Bound for the token score, an e-value: it exceeds x with probability at most 1/x (Markov's inequality)."""
 
 LEAST_EXPONENT = 0.5
 """What is taken for the exponent when there is too little to fit it to."""
@@ -119,7 +116,6 @@ def fit_noise(conditions: Sequence[ConditionSamples], num_layers: int) -> Honest
         typical=envelope([one.typical for one in scores], LARGEST_EXPONENT, AUDITS_PER_REQUEST),
         mean=envelope([one.mean for one in scores], LARGEST_EXPONENT, AUDITS_PER_REQUEST),
         replay=envelope([one.replay for one in scores], LARGEST_EXPONENT, MAX_REPLAY_POINTS),
-        tokens=envelope([one.tokens for one in scores], LARGEST_TOKEN_EXPONENT),
         margins=margins,
         fitted_requests=sum(len(half) for half in fitted),
         conditions=(),
@@ -241,5 +237,5 @@ def _audit_p_values(scores: AuditScores, noise: HonestNoise) -> list[float]:
     return [
         *map(min, map(noise.typical.p_value, scores.typical), map(noise.mean.p_value, scores.mean)),
         *map(noise.replay.p_value, scores.replay),
-        *map(noise.tokens.p_value, scores.tokens),
+        *(weigh(noise, "tokens", score).p_value for score in scores.tokens),
     ]

@@ -192,7 +192,6 @@ def _report(noise: HonestNoise, file: Path) -> None:
         ("typical", noise.typical),
         ("mean", noise.mean),
         ("replay", noise.replay),
-        ("tokens", noise.tokens),
     ):
         say(
             f"{name:8s} one honest audit in 50 above {tail.quantiles[-1]:.3g}, exponent {tail.exponent:.2f}; "

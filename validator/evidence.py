@@ -19,7 +19,7 @@ passes in between, which count ln(1 − STAKE) at worst.
 import math
 from collections.abc import Mapping, Sequence
 
-from shared.honest_noise import HonestNoise
+from shared.honest_noise import SMALLEST_P_VALUE, HonestNoise
 from validator.verdicts import Evidence, Statistic
 
 FAIL_P_VALUE = 1e-4
@@ -74,6 +74,14 @@ def log_e_value(evidence: Sequence[Evidence]) -> float:
 
 
 def weigh(noise: HonestNoise, statistic: Statistic, score: float) -> Evidence:
-    """A statistic with its p-value under `noise`."""
-    tails = {"typical": noise.typical, "mean": noise.mean, "replay": noise.replay, "tokens": noise.tokens}
-    return Evidence(statistic=statistic, score=score, p_value=tails[statistic].p_value(score))
+    """A statistic with its p-value under `noise`.
+
+    The tokens' score is an e-value: an honest miner's is x or more with a probability of 1/x at most
+    (Markov's inequality).
+    """
+    if statistic == "tokens":
+        p_value = max(SMALLEST_P_VALUE, 1 / max(1.0, score))
+    else:
+        tails = {"typical": noise.typical, "mean": noise.mean, "replay": noise.replay}
+        p_value = tails[statistic].p_value(score)
+    return Evidence(statistic=statistic, score=score, p_value=p_value)

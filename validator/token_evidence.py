@@ -9,7 +9,8 @@ alternative gives every token a probability of its own. So
 where the divisor is 1 for the token that the reference draws too, and above[i] for one whose margin is above
 MARGIN_EDGES[i]. Its mean is at most 1 at an honest miner, because the alternative's probabilities sum to 1,
 and so is that of the mean over alternatives, whatever they are (Vovk & Wang 2021). Tokens depend on each
-other only through the text so far, which is given.
+other only through the text so far, which is given. Some alternatives give probabilities to classes of margins
+only: above[i] bounds that of the whole class, whichever token it is.
 """
 
 import math
@@ -18,14 +19,14 @@ from collections.abc import Sequence
 from shared.honest_noise import MARGIN_EDGES, HonestMargins
 from validator.verdicts import TokenCheck
 
-EXCHANGED = "with single tokens exchanged"
-EXCHANGED_SHARE = 0.05
-EXCHANGED_ABOVE = 0.25
-"""One more alternative, by margins alone: one token in twenty was exchanged, its margin in any of the classes
-above this many logits."""
+CUTS = (2.0**-6, 2.0**-4, 2.0**-2, 1.0)
+LARGE_SHARES = (0.03, 0.15, 0.5)
+"""Alternatives by margins alone, which fit other models and edited texts, whatever their logits are: so large
+a share of tokens has a margin above the cut, half of these in the first class above it, half of the rest in
+the next, and so on. Below the cut nothing is told apart: small misses are anybody's."""
 
-SMALL_MISSES = 0.02
-"""Share of smaller misses under that alternative: numerical noise like anybody's."""
+NAMED_SHARE = 0.5
+"""Weight of the alternatives of `validator/sampler_alternatives.py`; those by margins have the rest."""
 
 LARGEST_LOG = 230.0
 """Bound on the logarithm of an e-value: scores stay finite."""
@@ -42,9 +43,14 @@ def missed_by_class(margins: Sequence[float]) -> tuple[int, ...]:
 
 def token_score(tokens: TokenCheck, honest: HonestMargins) -> float:
     """The e-value of an answer's tokens; 1 when none was checked."""
-    ratios = log_ratios(tokens, honest)
-    largest = max(ratios.values())
-    mean = sum(math.exp(one - largest) for one in ratios.values()) / len(ratios)
+    if not tokens.checked:
+        return 1.0
+    named, by_margins = _named(tokens, honest), _by_margins(tokens, honest)
+    groups = [(NAMED_SHARE, list(named.values())), (1 - NAMED_SHARE, list(by_margins.values()))]
+    whole = sum(share for share, logs in groups if logs)
+    weighed = [(share / whole / len(logs), one) for share, logs in groups for one in logs]
+    largest = max(one for _, one in weighed)
+    mean = sum(share * math.exp(one - largest) for share, one in weighed)
     return math.exp(min(LARGEST_LOG, largest + math.log(mean)))
 
 
@@ -56,19 +62,35 @@ def best_explanation(tokens: TokenCheck, honest: HonestMargins) -> str:
 
 def log_ratios(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
     """The logarithm of each alternative's likelihood ratio, by its name."""
-    honest_log = sum(
-        count * math.log(above) for count, above in zip(tokens.missed, honest.above, strict=False)
-    )
-    found = {one.name: one.log_likelihood - honest_log for one in tokens.alternatives}
-    found[EXCHANGED] = _log_exchanged(tokens) - honest_log
-    return found
+    return _named(tokens, honest) | _by_margins(tokens, honest)
 
 
-def _log_exchanged(tokens: TokenCheck) -> float:
-    classes = [edge >= EXCHANGED_ABOVE for edge in MARGIN_EDGES]
-    rest = SMALL_MISSES / (len(classes) - sum(classes))
-    each = EXCHANGED_SHARE / sum(classes)
-    small = sum(count for count, large in zip(tokens.missed, classes, strict=False) if not large)
-    large = sum(tokens.missed) - small
-    exact = math.log(1 - EXCHANGED_SHARE - SMALL_MISSES) * tokens.exact
-    return exact + small * math.log(rest) + large * math.log(each)
+def _named(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
+    honest_log = _honest_log(tokens, honest, 0)
+    return {one.name: one.log_likelihood - honest_log for one in tokens.alternatives}
+
+
+def _by_margins(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
+    return {
+        f"with {share:.0%} of tokens off by {cut:.2g} logits or more": _log_ratio_above(
+            tokens, honest, MARGIN_EDGES.index(cut), share
+        )
+        for cut in CUTS
+        for share in LARGE_SHARES
+    }
+
+
+def _log_ratio_above(tokens: TokenCheck, honest: HonestMargins, first: int, share: float) -> float:
+    """Of the counts from class number `first` on, everything below it being one outcome."""
+    large = tokens.missed[first:]
+    weights = [0.5 ** (number + 1) for number in range(len(MARGIN_EDGES) - first)]
+    classes = [share * weight / sum(weights) for weight in weights]
+    found = sum(count * math.log(one) for count, one in zip(large, classes, strict=False))
+    rest = (tokens.checked - sum(large)) * math.log(1 - share)
+    return rest + found - _honest_log(tokens, honest, first)
+
+
+def _honest_log(tokens: TokenCheck, honest: HonestMargins, first: int) -> float:
+    """The logarithm of the most that an honest miner's probability of these misses can be."""
+    above = honest.above[first:]
+    return sum(count * math.log(bound) for count, bound in zip(tokens.missed[first:], above, strict=False))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.honest_noise import MARGIN_EDGES
 from shared.identifiers import Hex32, Message, RequestId, Ss58
@@ -77,6 +77,14 @@ class TokenCheck(Message):
     """What else the tokens were held against (`validator/sampler_alternatives.py`)."""
     unchecked: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)] = ""
     """Why tokens were not checked, in words; empty when they were."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "TokenCheck":
+        if self.exact + sum(self.missed) != self.checked:
+            raise ValueError(
+                f"{self.exact} exact and {sum(self.missed)} missed tokens are not {self.checked} checked ones"
+            )
+        return self
 
 
 class Verdict(Message):

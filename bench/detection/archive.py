@@ -15,7 +15,6 @@ class MeasuredFile(Message):
 
     row: str
     calibration: str
-    requests: int
     unanswered: int
     verdicts: tuple[Verdict, ...] = Field(max_length=1_000_000)
 
@@ -31,8 +30,8 @@ class Archive:
     def _file(self, row: str) -> Path:
         return self._folder / f"{row}.json"
 
-    def load(self, row: str, requests: int) -> Measured | None:
-        """The row as it was measured with as many requests, or None."""
+    def load(self, row: str) -> Measured | None:
+        """What has been measured of the row so far, or None."""
         file = self._file(row)
         if not file.exists():
             return None
@@ -40,17 +39,18 @@ class Archive:
             found = MeasuredFile.model_validate_json(file.read_bytes())
         except ValidationError:
             return None
-        if (found.calibration, found.requests) != (self._calibration, requests):
+        if found.calibration != self._calibration:
             return None
         return Measured(list(found.verdicts), found.unanswered)
 
-    def save(self, row: str, requests: int, measured: Measured) -> None:
-        """Keep a row."""
+    def save(self, row: str, measured: Measured) -> None:
+        """Keep what was measured of a row, in one step."""
         kept = MeasuredFile(
             row=row,
             calibration=self._calibration,
-            requests=requests,
             unanswered=measured.unanswered,
             verdicts=tuple(measured.verdicts),
         )
-        self._file(row).write_text(kept.model_dump_json(), encoding="utf-8")
+        partial = self._file(row).with_suffix(".partial")
+        partial.write_text(kept.model_dump_json(), encoding="utf-8")
+        partial.replace(self._file(row))

@@ -24,6 +24,7 @@ class DetectionConfig:
     model: str = setting("", "folder of the model (default: the demo model, built on first use)")
     folder: Path = setting(PROJECT_ROOT / ".localnet", "where models are kept")
     work: Path = setting(PROJECT_ROOT / ".localnet" / "detection", "where measured rows and logs are kept")
+    as_measured: bool = setting(False, "measure nothing; print what has been measured so far")
     fresh: bool = setting(False, "measure rows again that were measured before")
     json: Path | None = setting(None, "also write the rows to this file, as JSON")
     out: Path | None = setting(None, "also write the tables to this Markdown file")

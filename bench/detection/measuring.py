@@ -59,8 +59,19 @@ class Measured:
     unanswered: int
 
 
-async def measure(laboratory: Laboratory, row: Row, requests: Sequence[NoiseRequest], say: Say) -> Measured:
+async def measure(
+    laboratory: Laboratory,
+    row: Row,
+    requests: Sequence[NoiseRequest],
+    measured: Measured,
+    keep: Callable[[Measured], None],
+    say: Say,
+) -> None:
     """Start the row's miner, send it the requests in waves, audit the answers while others are served.
+
+    Args:
+        measured: what is known of the row; what is measured is added to it.
+        keep: called with it now and then, and in the end.
 
     Raises:
         ModelError: the miner did not start.
@@ -80,17 +91,22 @@ async def measure(laboratory: Laboratory, row: Row, requests: Sequence[NoiseRequ
         )
         http = await stack.enter_async_context(http_client())
         say(f"{row.name}: the miner is up after {time.monotonic() - started:.0f} s")
-        return await _audited(laboratory, row, miner, http, requests, say)
+        try:
+            await _audit_all(laboratory, row, miner, http, requests, measured, keep, say)
+        finally:
+            keep(measured)
 
 
-async def _audited(
+async def _audit_all(
     laboratory: Laboratory,
     row: Row,
     miner: StartedMiner,
     http: httpx.AsyncClient,
     requests: Sequence[NoiseRequest],
+    measured: Measured,
+    keep: Callable[[Measured], None],
     say: Say,
-) -> Measured:
+) -> None:
     traffic = MinerTraffic(http, miner.caller, miner.url, miner.hotkey, unix_ms)
     auditor = Auditor(
         MinerClient(miner.caller, http, allow_local=True),
@@ -102,7 +118,6 @@ async def _audited(
         _nobody_else_to_blame,
     )
     axon = miner.url.removeprefix("http://")
-    measured = Measured([], 0)
     waves, audits = asyncio.Semaphore(CONCURRENT_WAVES), asyncio.Semaphore(CONCURRENT_AUDITS)
 
     async def serve_and_audit(wave: Sequence[NoiseRequest]) -> None:
@@ -115,10 +130,10 @@ async def _audited(
         for verdict in asyncio.as_completed([_audit(auditor, one, axon, audits) for one in records]):
             measured.verdicts.append(await verdict)
             if len(measured.verdicts) % TOLD_EVERY == 0:
-                say(f"{row.name}: {len(measured.verdicts)} of {len(requests)} audited")
+                keep(measured)
+                say(f"{row.name}: {len(measured.verdicts)} audited")
 
     await asyncio.gather(*(serve_and_audit(wave) for wave in in_waves(requests, len(requests))))
-    return measured
 
 
 def _unanswered(answers: Sequence[RequestRecord | BaseException]) -> list[ModelError]:

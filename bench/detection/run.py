@@ -11,6 +11,7 @@ from bench.detection.kinds import kinds
 from bench.detection.measuring import Laboratory, Measured, measure
 from bench.detection.power import power
 from bench.detection.requests import conversations, detection_requests
+from bench.detection.reweigh import reweighed
 from bench.detection.rows import CHEATS, HONEST, HONEST_CONDITIONS, Row, cheat_row, honest_row
 from bench.detection.tables import (
     CHEAT_HEAD,
@@ -131,15 +132,17 @@ async def _measured(
     config: DetectionConfig, shared: Laboratory, archive: Archive, row: Row, say: Say
 ) -> Measured:
     count = requests_of(row, config)
-    known = None if config.fresh else archive.load(row.name, count)
-    if known is not None:
-        say(f"{row.name}: measured before ({len(known.verdicts)} audits); --fresh measures again")
-        return known
+    found = (None if config.fresh else archive.load(row.name)) or Measured([], 0)
+    known = {one.request_id for one in found.verdicts}
     requests = detection_requests(
         shared.calibration.header.model, conversations(), count, config.seed + sum(row.name.encode())
     )
-    found = await measure(shared, row, requests, say)
-    archive.save(row.name, count, found)
+    rest = [one for one in requests if one.request_id not in known][: count - len(known)]
+    if config.as_measured or len(known) + found.unanswered >= count:
+        say(f"{row.name}: measured before ({len(known)} audits); --fresh measures again")
+        return found
+    found.unanswered = 0
+    await measure(shared, row, rest, found, lambda measured: archive.save(row.name, measured), say)
     failed = sum(one.outcome == "fail" for one in found.verdicts)
     say(f"{row.name}: {failed} of {len(found.verdicts)} audits failed, {found.unanswered} unanswered")
     return found
@@ -150,6 +153,11 @@ def publish(
 ) -> None:
     """Print the tables; write them where flags say."""
     scoring = ScoringConfig()
+    measured = [
+        (row, Measured([reweighed(one, noise) for one in found.verdicts], found.unanswered))
+        for row, found in measured
+        if found.verdicts
+    ]
     cheats = [(row, power(found, scoring)) for row, found in measured if not row.honest]
     honest = [(row, found) for row, found in measured if row.honest]
     tables: list[tuple[Sequence[str], list[list[str]]]] = []

@@ -29,7 +29,6 @@ def calibration(reference: SelfTestReference, with_noise: bool = True) -> Calibr
         typical=tail,
         mean=tail,
         replay=tail,
-        tokens=tail,
         margins=HonestMargins(
             scale=0.03,
             exponent=2.0,

@@ -13,7 +13,6 @@ def honest_noise(num_layers: int, scale: float = 1e-5) -> HonestNoise:
         typical=tail,
         mean=tail,
         replay=tail,
-        tokens=HonestTail(quantiles=(0.5, 0.6, 0.8, 1.0, 2.0), exponent=1.0),
         margins=HonestMargins(
             scale=0.05,
             exponent=3.0,

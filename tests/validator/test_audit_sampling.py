@@ -10,6 +10,7 @@ import torch
 
 from localnet.cheats import write_int4_model
 from shared.canonical import sha256_hex
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.reference_model import ReferenceModel
 from tests.validator.example_audit import answering, assert_fails, assert_passes, statistic, verdict_on
 from tests.validator.example_calibration import tiny_calibration
@@ -17,7 +18,6 @@ from tests.validator.example_generation import Generated, Writing
 from tests.validator.example_miner import ExampleMiner
 from tests.validator.example_model import chat_body
 from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 from validator.sampling_rules import SamplingRule
 from validator.verdicts import Statistic, Verdict
 
@@ -125,12 +125,12 @@ def int4_engine(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Pat
     return ReferenceModel.load(str(folder), dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize("temperature", [0, 0.3])
+@pytest.mark.parametrize("temperature", [0, 0.1])
 async def test_text_of_a_cheap_model_that_the_true_one_prefills_fails(
     int4_engine: ReferenceModel, temperature: float
 ) -> None:
     """The prefill attack: hidden states and replays are true, only the tokens are another model's."""
-    verdict = await audited(Writing(writer=int4_engine), temperature=temperature, max_tokens=48)
+    verdict = await audited(Writing(writer=int4_engine), temperature=temperature, max_tokens=96)
     assert_fails(verdict, "tokens")
     true_states: tuple[Statistic, ...] = ("typical", "mean", "replay")
     assert all(statistic(verdict, name).p_value >= FAIL_P_VALUE for name in true_states)

@@ -197,7 +197,7 @@ def test_with_the_calibration_the_tokens_score_follows_from_their_classes() -> N
     stated = judged(noise)
     for tokens in (
         CHECKED.model_copy(update={"missed": (0, 0, 1)}),
-        CHECKED.model_copy(update={"exact": 30}),
+        CHECKED.model_copy(update={"exact": 37, "missed": (0, 0, 3)}),
         CHECKED.model_copy(update={"alternatives": (AlternativeFit(name="hot", log_likelihood=-1.0),)}),
     ):
         assert weight_fault(passed(stated, tokens)) is None, "without the calibration this can't be seen"

@@ -34,7 +34,7 @@ def audits(ratio: Callable[[random.Random], float], sketch_p: float, token_p: fl
                     Evidence(statistic="mean", score=1.0, p_value=0.5),
                     Evidence(statistic="tokens", score=1.0, p_value=token_p),
                 ),
-                "tokens": TokenCheck(checked=40, exact=30),
+                "tokens": TokenCheck(checked=40, exact=30, missed=(10,)),
             }
         )
         for number in range(40)
