@@ -5,9 +5,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.calibration import ServedCalibration, add_calibration_routes
 from gateway.errors import ApiError, internal_error, method_not_allowed, model_not_found, no_route
 from gateway.health import Health
-from gateway.openai_routes import INFERENCE_PATHS, InferenceRoutes
+from gateway.openai_routes import InferenceRoutes
+from shared.inference_paths import INFERENCE_PATHS
 
 
 class GatewayApp:
@@ -21,8 +23,10 @@ class GatewayApp:
         await (self._inference if inference else self._others)(scope, receive, send)
 
 
-def build_other_routes(model: str, created_at_s: int, health: Health) -> FastAPI:
-    """Models and health; every error has the shape of OpenAI's API."""
+def build_other_routes(
+    model: str, created_at_s: int, health: Health, calibration: ServedCalibration | None
+) -> FastAPI:
+    """Models, health and the calibration file; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
     card = {"id": model, "object": "model", "created": created_at_s, "owned_by": "constantinople"}
 
@@ -39,6 +43,8 @@ def build_other_routes(model: str, created_at_s: int, health: Health) -> FastAPI
     @app.get("/health")
     async def get_health() -> JSONResponse:
         return JSONResponse(health.report())
+
+    add_calibration_routes(app, calibration)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.client_request import CHAT_PATH, ClientRequest, miner_body
+from gateway.client_request import ClientRequest, miner_body
 from gateway.clock import Clock
 from gateway.metering import Tally
 from gateway.miners import KnownMiner
+from gateway.visit import Visit
 from shared.answer_text import text_place
+from shared.inference_paths import CHAT_PATH
 from shared.records import Outcome, RequestRecord
 
 
@@ -17,6 +19,7 @@ class Attempt:
     Attributes:
         request_id: this attempt's own; a retry has another, so that each commitment is unambiguous.
         client_request: the id of the first attempt at the same client's request, its own if it is the first.
+        visit: whose request it is; miners are not told.
         body: the bytes that are sent to the miner.
         tally: token ids received.
         receipt: the miner's receipt, not checked; None until it comes.
@@ -29,11 +32,12 @@ class Attempt:
         miner: KnownMiner,
         request_id: str,
         client_request: str,
+        visit: Visit,
         seed: int,
         clock: Clock,
     ) -> None:
         self.request, self.miner = request, miner
-        self.request_id, self.client_request = request_id, client_request
+        self.request_id, self.client_request, self.visit = request_id, client_request, visit
         self.body = miner_body(request, request_id, seed)
         self.tally = Tally(text_place(request.path == CHAT_PATH, request.stream))
         self.receipt: dict[str, Any] | None = None
@@ -67,6 +71,7 @@ class Attempt:
         return RequestRecord(
             request_id=self.request_id,
             client_request=self.client_request,
+            client=self.visit.pseudonym,
             gateway_hotkey=gateway_hotkey,
             miner_uid=self.miner.uid,
             miner_hotkey=self.miner.hotkey,

@@ -1,7 +1,7 @@
 """The client's side of one request, on raw ASGI: reading its body, answering it, noticing that it left."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from starlette.types import Receive, Scope, Send
@@ -35,12 +35,14 @@ class Response:
     """The answer to one request: one JSON body, or an event stream.
 
     Attributes:
+        extra_headers: gives headers that every answer has, errors included.
         started: whether the client has got anything.
         finished: whether the client has got all.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.extra_headers: Callable[[], Mapping[str, str]] = dict
         self.started = False
         self.finished = False
 
@@ -72,7 +74,8 @@ class Response:
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self.started = True
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        every = {**self.extra_headers(), **headers}
+        encoded = [(name.encode(), value.encode()) for name, value in every.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def _body(self, data: bytes, last: bool) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 import orjson
 
 from gateway.errors import invalid_request, model_not_found
+from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
-
-CHAT_PATH = "/v1/chat/completions"
-COMPLETIONS_PATH = "/v1/completions"
 
 MAX_NESTING = 32
 """Deepest list or object. Tool schemas nest about ten deep; parsers of miners fail near 200."""

@@ -1,5 +1,6 @@
 """Settings of the gateway. This module imports nothing heavy, so that `--help` answers at once."""
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class GatewayConfig:
 
     model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model that is served: a hub name or a local folder")
     served_model_name: str | None = setting(None, "name clients use for the model, if not the model's own")
+    calibration: str | None = setting(
+        None,
+        "calibration file to serve to miners and followers, or URL of another gateway that serves it, "
+        "if it is not in the model's folder",
+    )
     host: str = setting("0.0.0.0", "address to listen on")
     port: int = setting(8081, "port to listen on", check=is_port)
     netuid: int = setting(97, "subnet", check=between(0, 65535))
@@ -34,7 +40,20 @@ class GatewayConfig:
     trusted_callers: tuple[str, ...] = setting(
         (), "hotkeys, besides the gateway's own, that may say which miner serves their request"
     )
-    state_dir: Path = setting(Path("~/.constantinople"), "folder of the record log")
+    state_dir: Path = setting(Path("~/.constantinople"), "folder of the record log, keys and usage")
+    keys_database: str | None = setting(
+        None, "database of API keys and their use, an SQLAlchemy URL; keys.sqlite in the state folder if none"
+    )
+    anonymous: bool = setting(True, "serve requests without an API key")
+    anonymous_requests_per_minute: int = setting(
+        60, "requests a minute of one address without a key (IPv6: of its /64); 0: no limit", at_least(0)
+    )
+    anonymous_tokens_per_minute: int = setting(
+        100_000, "tokens a minute, prompt and output, of one address without a key; 0: no limit", at_least(0)
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"), "addresses or networks of proxies whose X-Forwarded-For says who the client is"
+    )
     metagraph_seconds: float = setting(
         30.0, "seconds between readings of the metagraph and of miners' health", check=at_least(1)
     )
@@ -82,6 +101,15 @@ def _static_miner(entry: str) -> StaticMiner:
     return StaticMiner(endpoint, hotkey)
 
 
+def _check_network(proxy: str) -> None:
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError as error:
+        raise ConfigError(
+            f"--trusted-proxies has {proxy!r}, which is no address or network: {error}"
+        ) from None
+
+
 def load_config(
     argv: Sequence[str] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -97,6 +125,8 @@ def load_config(
     for hotkey in config.trusted_callers:
         if not _SS58.match(hotkey):
             raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
+    for proxy in config.trusted_proxies:
+        _check_network(proxy)
     if config.discover == bool(config.miners):
         choice = "both are given" if config.discover else "neither is given"
         raise ConfigError(f"say where miners are found with either --discover or --miners; {choice}")

@@ -19,14 +19,16 @@ class DirectedCallers:
         self._trusted = frozenset({own_hotkey, *trusted})
         self._verifier = RequestVerifier(own_hotkey)
 
-    def miner_named(self, scope: Scope, body: bytes) -> str | None:
-        """The hotkey of the miner that must serve the request; None for an ordinary request.
+    def names_miner(self, scope: Scope) -> bool:
+        """Whether the request names the miner that must serve it."""
+        return any(name == _MINER_HEADER for name, _ in scope["headers"])
+
+    def miner_named(self, scope: Scope, body: bytes) -> str:
+        """The hotkey of the miner that must serve the request.
 
         Raises:
-            ApiError: 403; a miner is named, but not by a caller that may.
+            ApiError: 403; the caller is not one that may say so.
         """
-        if all(name != _MINER_HEADER for name, _ in scope["headers"]):
-            return None
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             sender, miner_hotkey = directed_sender(self._verifier, headers, scope["path"], body)

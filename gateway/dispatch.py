@@ -23,6 +23,7 @@ from gateway.recording import Recorder
 from gateway.relay import StreamRelay, take_whole_answer
 from gateway.routing import RandomSource, can_be_next, choose
 from gateway.upstream import MinerAnswer, MinerClient
+from gateway.visit import Visit
 from shared.records import Outcome
 
 MAX_RETRIES = 2
@@ -32,6 +33,9 @@ RETRY_DEADLINE_S = 90.0
 
 MAX_REFUSALS = 2
 """A miner's word that the request is wrong is believed when a second one says so too."""
+
+PAID: frozenset[Outcome] = frozenset({"answered", "client_left"})
+"""Outcomes whose tokens count as used by the client: what a miner broke off costs it nothing."""
 
 
 def _new_request_id() -> str:
@@ -57,11 +61,12 @@ class Dispatcher:
         self._clock, self._random, self._new_request_id = clock, random, new_request_id
 
     async def serve(
-        self, request: ClientRequest, response: Response, miner_hotkey: str | None = None
+        self, request: ClientRequest, response: Response, visit: Visit, miner_hotkey: str | None = None
     ) -> None:
         """Answer `request`; every attempt has the client's seed, or the same fresh one.
 
         Args:
+            visit: whose request it is; told of what it uses.
             miner_hotkey: the only miner that may serve it, once; None leaves the choice to routing.
 
         Raises:
@@ -81,7 +86,7 @@ class Dispatcher:
             tried.add(miner.hotkey)
             request_id = self._new_request_id()
             first_id = first_id or request_id
-            attempt = Attempt(request, miner, request_id, first_id, seed, self._clock)
+            attempt = Attempt(request, miner, request_id, first_id, visit, seed, self._clock)
             try:
                 return await self._try(attempt, response)
             except MinerFailure as failure:
@@ -151,6 +156,8 @@ class Dispatcher:
             attempt.miner.succeeded()
         elif outcome == "failed":
             attempt.miner.failed(self._clock.monotonic_s())
+        if outcome in PAID:
+            attempt.visit.brought(attempt.tally.prompt_tokens, attempt.tally.output_tokens)
         self._recorder.write(attempt.record(outcome, error, self._gateway_hotkey))
 
 

@@ -104,6 +104,25 @@ def model_not_found(asked: str, served: str) -> ApiError:
     )
 
 
+def no_calibration() -> ApiError:
+    """404: the gateway was started without one."""
+    return ApiError(
+        404,
+        "This gateway serves no calibration file; its operator starts it with --calibration FILE, other "
+        "gateways of the network may serve it.",
+        code="no_calibration",
+    )
+
+
+def other_calibration(asked: str, served: str) -> ApiError:
+    """404: the digest of another file than the one that is served."""
+    return ApiError(
+        404,
+        f"The calibration file {asked!r} is not served here; {served} is, see /v1/calibration.",
+        code="calibration_not_found",
+    )
+
+
 def no_route(path: str) -> ApiError:
     """404 for an unknown address."""
     return ApiError(

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -156,7 +156,9 @@ class GatewayServer(uvicorn.Server):
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
 
 
-def build_server(app: ASGIApp, limits: ConnectionLimits, shutdown_seconds: int) -> GatewayServer:
+def build_server(
+    app: ASGIApp, limits: ConnectionLimits, shutdown_seconds: int, trusted_proxies: Sequence[str] = ()
+) -> GatewayServer:
     """A server of `app` that has not begun to listen; run it with `serve(sockets=[…])`."""
     protocol = type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
     return GatewayServer(
@@ -168,6 +170,8 @@ def build_server(app: ASGIApp, limits: ConnectionLimits, shutdown_seconds: int) 
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             backlog=BACKLOG,
             timeout_keep_alive=limits.idle_s,
             timeout_graceful_shutdown=shutdown_seconds,

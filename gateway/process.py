@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.admission import Admission, open_admission
 from gateway.app import GatewayApp, build_other_routes
+from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
 from gateway.directed_callers import DirectedCallers
@@ -56,17 +58,26 @@ class Gateway:
     discovery: Discovery
     recorder: Recorder
     table: MinerTable
+    admission: Admission
 
 
 @asynccontextmanager
 async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator[Gateway]:
-    """Put the parts together; at the end their connections are closed and the log is synced."""
+    """Put the parts together; at the end their connections are closed and the log is synced.
+
+    Raises:
+        ConfigError: the calibration file can't be served, or the database of keys can't be opened.
+    """
+    calibration = await asyncio.to_thread(
+        load_calibration, config.model, config.calibration, config.state_dir
+    )
     model = config.served_model_name or public_model_name(config.model)
     hotkey = around.signer.ss58_address
     timeouts = Timeouts(
         config.connect_timeout_s, config.first_byte_timeout_s, config.idle_timeout_s, config.answer_timeout_s
     )
     recorder = Recorder(around.records)
+    admission = await asyncio.to_thread(open_admission, config, around.clock)
     table = MinerTable(around.clock, around.allow_local)
     try:
         async with open_session(config.connect_timeout_s) as session:
@@ -75,11 +86,12 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             miners = MinerClient(session, around.signer, timeouts)
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
             directed = DirectedCallers(hotkey, config.trusted_callers)
-            inference = InferenceRoutes(model, config.max_body_bytes, directed, dispatcher)
+            inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
             health = Health(model, hotkey, table, discovery, recorder)
-            others = build_other_routes(model, around.clock.unix_ms() // 1000, health)
-            yield Gateway(GatewayApp(inference, others), discovery, recorder, table)
+            others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
+            yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission)
     finally:
+        await admission.close()
         await recorder.close()
 
 
@@ -99,9 +111,9 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     """Serve until SIGTERM or SIGINT: then stop accepting, finish running answers, sync the log."""
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
-        loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds))
+        loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run())
         async with background(*loops):
-            server = build_server(gateway.app, limits, config.shutdown_seconds)
+            server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
             _stop_on_signals(server)
             host, port = listener.getsockname()[:2]
             log.info("the gateway listens on %s port %d", host, port)

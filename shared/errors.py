@@ -10,6 +10,7 @@
     ├── StoreError             the object store failed or refused
     │   ├── ObjectMissing      no object of that name
     │   └── ObjectExists       a create-only write met an existing object
+    ├── DownloadFailed         a URL can't be read, or serves too much or too slowly
     ├── ModelError             a model or calibration file is missing, damaged or not the expected one
     └── NotReproducible        what a client asked for can't be rebuilt by an auditor, so nothing can be said
 
@@ -64,6 +65,10 @@ class ObjectMissing(StoreError):
 
 class ObjectExists(StoreError):
     """A create-only write met an object of that name."""
+
+
+class DownloadFailed(ConstantinopleError):
+    """A URL can't be read, answers with an error, or serves too much or too slowly."""
 
 
 class ModelError(ConstantinopleError):

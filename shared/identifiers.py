@@ -17,6 +17,10 @@ Ss58 = Annotated[str, StringConstraints(pattern=r"^[1-9A-HJ-NP-Za-km-z]{46,50}$"
 """A hotkey's address."""
 
 
+ClientName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+"""What a client is called in records and published facts, which leads back to nobody."""
+
+
 class Message(BaseModel):
     """Base of everything that crosses a process: immutable, strict, closed, finite.
 

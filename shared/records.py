@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from shared.answer_text import BesideText
-from shared.identifiers import Hex32, Message, RequestId, Ss58
+from shared.identifiers import ClientName, Hex32, Message, RequestId, Ss58
 from shared.receipts import MAX_CHOICES, Count, UnixMs
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -43,6 +43,9 @@ class RequestRecord(Message):
     request_id: RequestId
     client_request: RequestId | None = None
     """The client's request that this attempt served: the id of its first attempt; None in older logs."""
+    client: ClientName | None = None
+    """Who asked, by a name that the gateway gives a client for a day and that only the gateway could make
+    (HMAC under a key that it forgets); None in older logs."""
     gateway_hotkey: Ss58
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58

@@ -1,36 +1,13 @@
 """The auditor's small mutable state as SQL tables: SQLite by default, PostgreSQL by URL."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text, inspect
+from sqlalchemy.engine import Connection
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    create_engine,
-    event,
-    insert,
-    inspect,
-    select,
-    update,
-)
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-from shared.errors import ConfigError
+from shared.database import Database as SqlDatabase
+from shared.database import Migration
+from shared.database import sqlite_url as sqlite_url
 
 TABLES = MetaData()
-
-schema = Table("schema_version", TABLES, Column("version", Integer, nullable=False))
 
 cursors = Table(
     "cursors",
@@ -82,6 +59,16 @@ epochs = Table(
     Column("summary_digest", Text),
 )
 
+rounds = Table(
+    "rounds",
+    TABLES,
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False, index=True),
+    Column("body", Text, nullable=False),
+    # Whether the epoch is scored: its rounds are then what its summary says.
+    Column("final", Boolean, nullable=False),
+)
+
 weights = Table(
     "weights",
     TABLES,
@@ -113,16 +100,19 @@ def _begin_anew_with_evidence(connection: Connection) -> None:
         TABLES.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_first_tables, _begin_anew_with_evidence)
-"""Step n brings a database from version n to n + 1. Steps are only ever added."""
+def _add_rounds(connection: Connection) -> None:
+    rounds.create(connection, checkfirst=True)
 
 
-class Database:
-    """One database, opened and brought up to date.
+MIGRATIONS: tuple[Migration, ...] = (
+    _create_first_tables,
+    _begin_anew_with_evidence,
+    _add_rounds,
+)
 
-    Calls block; make them from a thread. Writers of this process take turns, because SQLite has one
-    writer at a time and a turn lasts less than a millisecond.
-    """
+
+class Database(SqlDatabase):
+    """The auditor's database, opened and brought up to date."""
 
     def __init__(self, url: str) -> None:
         """Open `url`, an SQLAlchemy URL.
@@ -130,60 +120,4 @@ class Database:
         Raises:
             ConfigError: it is not a database URL, can't be opened, or is of a newer version.
         """
-        self._turn = threading.Lock()
-        try:
-            self._engine = create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                event.listen(self._engine, "connect", _prepare_sqlite)
-            with self.writing() as connection:
-                _migrate(connection)
-        except ArgumentError as error:
-            raise ConfigError(f"--database {url!r} is not a database URL: {error}") from None
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"--database needs the driver {error.name}: pip install {error.name}") from None
-        except SQLAlchemyError as error:
-            shown = make_url(url).render_as_string(hide_password=True)
-            raise ConfigError(f"the database {shown} can't be opened: {error}") from None
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction: all of it or, after any exception or crash, nothing."""
-        with self._turn, self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for queries."""
-        with self._engine.connect() as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    # A write-ahead log lets readers go on during a write; synced at checkpoints, it survives kill -9.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _migrate(connection: Connection) -> None:
-    schema.create(connection, checkfirst=True)
-    found = connection.execute(select(schema.c.version)).scalar()
-    if found is None:
-        connection.execute(insert(schema).values(version=0))
-    version = found or 0
-    if version > len(MIGRATIONS):
-        raise ConfigError(
-            f"the database has version {version}, this program knows {len(MIGRATIONS)}: update the program"
-        )
-    for step in MIGRATIONS[version:]:
-        step(connection)
-    connection.execute(update(schema).values(version=len(MIGRATIONS)))
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file; its folder is created."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{file}"
+        super().__init__(url, MIGRATIONS, "schema_version")

@@ -54,6 +54,14 @@ def keypair(name: str) -> Any:
     return Keypair.create_from_uri(f"//{name}")
 
 
+_DEFAULTS: dict[str, Any] = {
+    "model": MODEL,
+    "miners": ("set",),
+    "anonymous_requests_per_minute": 0,
+    "anonymous_tokens_per_minute": 0,
+}
+
+
 @dataclass(frozen=True)
 class RunningGateway:
     """A gateway that listens, and the miners behind it."""
@@ -125,17 +133,19 @@ async def running_gateway(
             clock=clock,
             random=random_source or InOrder(),
         )
-        config = replace(GatewayConfig(model=MODEL, miners=("set",)), **settings)
+        config = replace(GatewayConfig(**_DEFAULTS, state_dir=tmp_path / "state"), **settings)
         parts = await stack.enter_async_context(assemble(config, around))
         await parts.discovery.refresh()
-        server = await stack.enter_async_context(_listening(parts, limits or ConnectionLimits()))
+        server = await stack.enter_async_context(_listening(parts, limits or ConnectionLimits(), config))
         yield RunningGateway(parts, miners, clock, folder, server)
 
 
 @asynccontextmanager
-async def _listening(parts: Gateway, limits: ConnectionLimits) -> AsyncIterator[GatewayServer]:
+async def _listening(
+    parts: Gateway, limits: ConnectionLimits, config: GatewayConfig
+) -> AsyncIterator[GatewayServer]:
     """The gateway's real server without its main loop, whose ticks would only cost the tests time."""
-    server = build_server(parts.app, limits, shutdown_seconds=0)
+    server = build_server(parts.app, limits, shutdown_seconds=0, trusted_proxies=config.trusted_proxies)
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     with listen("127.0.0.1", 0) as listener:

@@ -8,7 +8,7 @@ import aiohttp
 import openai
 import pytest
 
-from gateway.client_request import CHAT_PATH, COMPLETIONS_PATH
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from tests.gateway.running_gateway import CHAT, RunningGateway, running_gateway
 
 MAX_BODY = 4096

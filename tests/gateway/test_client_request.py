@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.client_request import (
-    CHAT_PATH,
-    COMPLETIONS_PATH,
     MAX_CONTAINERS,
     MAX_NESTING,
     NOT_PASSED_ON,
@@ -16,6 +14,7 @@ from gateway.client_request import (
     parse_client_request,
 )
 from gateway.errors import ApiError
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 
 MODEL = "a/model"
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -40,6 +40,16 @@ def test_nobody_but_the_gateway_itself_is_trusted_by_default() -> None:
     assert listed.trusted_callers == (HOTKEY, HOTKEY)
 
 
+def test_people_without_a_key_are_served_within_limits_by_default() -> None:
+    config = load_config(["--discover"], {}, Path("/none"))
+    assert config.anonymous
+    assert config.anonymous_requests_per_minute > 0
+    assert config.anonymous_tokens_per_minute > 0
+    assert not load_config(["--discover", "--no-anonymous"], {}, Path("/none")).anonymous
+    proxies = load_config(["--discover", "--trusted-proxies", "10.0.0.0/8,::1"], {}, Path("/none"))
+    assert proxies.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -55,6 +65,10 @@ def test_nobody_but_the_gateway_itself_is_trusted_by_default() -> None:
         (["--discover", "--max-body-bytes", "1"], "--max-body-bytes"),
         (["--discover", "--prot", "1"], "unknown argument"),
         (["--discover", "--trusted-callers", f"{HOTKEY},bob"], "bob"),
+        (["--discover", "--trusted-proxies", "127.0.0.1,proxy.example"], "proxy.example"),
+        (["--discover", "--trusted-proxies", "10.0.0.1/8"], "host bits"),
+        (["--discover", "--anonymous-requests-per-minute", "-1"], "--anonymous-requests-per-minute"),
+        (["--discover", "--anonymous=no"], "ignored explicit argument"),
     ],
 )
 def test_a_wrong_setting_is_named_in_words(argv: list[str], words: str) -> None:

@@ -1,6 +1,7 @@
 """A trusted caller may name the miner that serves its request; nobody else may, and miners can't tell."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from aiohttp import web
 from bittensor import http_auth
 
 from shared.directed_requests import MINER_HEADER, direct_request
+from shared.inference_paths import CHAT_PATH
 from shared.signing import Signer
 from tests.gateway.running_gateway import CHAT, COMPLETION, RunningGateway, keypair, running_gateway
 from tests.gateway.scripted_miner import Script, honest
 
-CHAT_PATH = "/v1/chat/completions"
 GATEWAY, AUDITOR, STRANGER = keypair("gateway"), keypair("auditor"), keypair("stranger")
 
 
@@ -137,7 +138,9 @@ async def test_the_miner_sees_no_difference(tmp_path: Path) -> None:
     assert seen[0][0] == seen[1][0]
     assert MINER_HEADER not in {name.lower() for name in seen[1][0]}
     assert seen[0][1].replace(ordinary.request_id.encode(), directed.request_id.encode()) == seen[1][1]
-    changing = {"request_id", "client_request", "request_body", "receipt"}
+    changing = {"request_id", "client_request", "client", "request_body", "receipt"}
+    names = [ordinary.client, directed.client]
+    assert all(re.fullmatch("[0-9a-f]{32}", name or "") for name in names), "clients of one kind"
     assert ordinary.model_dump(exclude=changing) == directed.model_dump(exclude=changing)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from gateway.client_request import CHAT_PATH
+from shared.inference_paths import CHAT_PATH
 from tests.gateway.running_gateway import CHAT, HANG_S, RunningGateway, running_gateway
 from tests.gateway.scripted_miner import WORD_IDS, Script, open_stream
 
