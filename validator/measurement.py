@@ -18,8 +18,11 @@ from validator.audit_history import (
     within_window,
 )
 from validator.audit_rate import audit_rate
+from validator.client_voices import by_client, counted
 from validator.comparison import median, speed
+from validator.open_refusals import OpenRefusal, made_up_for
 from validator.request_facts import RequestFacts
+from validator.round_history import NO_ROUND_INPUTS, RoundInputs
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import NEWCOMER, Standing, Step, steps
 from validator.verdicts import Verdict
@@ -52,6 +55,8 @@ class EpochInputs:
     miners: Sequence[RegisteredMiner]
     history: Sequence[MinerHistory]
     blocks: Sequence[ChallengeBlock] = ()
+    refusals: Sequence[OpenRefusal] = ()
+    rounds: RoundInputs = NO_ROUND_INPUTS
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ class MinerMeasures:
     """What was counted about one hotkey.
 
     Attributes:
+        requests: what it was sent in this epoch, and refusals of the epoch before that count in this one.
         failed: transport failures, and refusals of requests that another miner answered.
+        failed_weight: how many of answered + failed requests these count as: `failed`, or more where one
+            client's answers are more than its share.
         answers: the answers that speak about speed.
         now: this epoch's audits; `earlier` those of its history.
         before: the sequential test before the epoch; `steps` what each audit did to it.
@@ -71,6 +79,7 @@ class MinerMeasures:
     requests: int
     answered: int
     failed: int
+    failed_weight: float
     output_tokens: int
     answers: tuple[RequestFacts, ...]
     tokens_per_s: float | None
@@ -103,6 +112,7 @@ def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeas
     for verdict in inputs.verdicts:
         verdicts.setdefault(verdict.miner_hotkey, []).append(verdict)
     answered_requests = {one.serves for one in inputs.requests if one.outcome == "answered"}
+    late = made_up_for(inputs.refusals, inputs.requests)
     past = {one.hotkey: one for one in inputs.history}
     tests = standings(inputs.history)
     uids = {miner.hotkey: miner.uid for miner in inputs.miners}
@@ -112,6 +122,7 @@ def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeas
             uids.get(hotkey),
             requests[hotkey],
             answered_requests,
+            late.get(hotkey, ()),
             _Audited(
                 verdicts[hotkey],
                 tests.get(hotkey, NEWCOMER),
@@ -141,17 +152,23 @@ def _measure(
     uid: int | None,
     requests: Sequence[RequestFacts],
     answered_requests: set[str],
+    late: Sequence[OpenRefusal],
     audited: _Audited,
     config: ScoringConfig,
 ) -> MinerMeasures:
     answered = [request for request in requests if request.outcome == "answered"]
     speaking = _speaking(answered, config)
+    failed = [request for request in requests if _is_failure(request, answered_requests)]
+    judged = [(one.client, False) for one in answered]
+    judged += [(one.client, True) for one in failed]
+    judged += [(one.client, True) for one in late]
     return MinerMeasures(
         hotkey=hotkey,
         uid=uid,
-        requests=len(requests),
+        requests=len(requests) + len(late),
         answered=len(answered),
-        failed=sum(_is_failure(request, answered_requests) for request in requests),
+        failed=len(late) + len(failed),
+        failed_weight=max(len(failed) + len(late), counted(by_client(judged), config.client_share)),
         output_tokens=sum(request.output_tokens for request in answered),
         answers=speaking,
         tokens_per_s=median(speed(request) for request in speaking),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.incentives.cheats import Cheat, Exposed, Trace
-from shared.calibration import read_calibration
+from shared.calibration_header import parse_header, read_file
 from shared.honest_noise import (
     MARGIN_EDGES,
     SMALLEST_P_VALUE,
@@ -29,8 +29,9 @@ STAND_IN_NOISE = HonestNoise(
     typical=_TAIL,
     mean=_TAIL,
     replay=_TAIL,
-    tokens=_TAIL,
-    margins=HonestMargins(unit=0.1, above=tuple(0.1 * 0.5**n for n in range(len(MARGIN_EDGES))), tokens=1000),
+    margins=HonestMargins(
+        scale=0.1, exponent=2.0, above=tuple(0.1 * 0.5**n for n in range(len(MARGIN_EDGES))), tokens=1000
+    ),
     fitted_requests=1,
     conditions=(),
 )
@@ -51,7 +52,7 @@ def read_noise(file: Path) -> HonestNoise | None:
     Raises:
         ModelError: the file is missing or damaged.
     """
-    return read_calibration(file).header.noise
+    return parse_header(read_file(file)).noise
 
 
 def score_of(tail: HonestTail, p_value: float) -> float:
@@ -69,9 +70,11 @@ class Audits:
 
     def __init__(self, noise: HonestNoise) -> None:
         self._noise = noise
-        self._tails = dict(
-            zip(STATISTICS, (noise.typical, noise.mean, noise.replay, noise.tokens), strict=True)
-        )
+        self._tails: dict[Statistic, HonestTail] = {
+            "typical": noise.typical,
+            "mean": noise.mean,
+            "replay": noise.replay,
+        }
 
     def ending(self, trace: Trace, chance: random.Random) -> Ending:
         """Audit one answer.
@@ -84,11 +87,17 @@ class Audits:
         if trace is not None:
             p_values[trace.statistic] = _telling(trace, chance)
         evidence = [
-            weigh(self._noise, statistic, score_of(self._tails[statistic], p_value))
+            weigh(self._noise, statistic, self._score(statistic, p_value))
             for statistic, p_value in p_values.items()
         ]
         failed = min(one.p_value for one in evidence) < FAIL_P_VALUE
         return Ending("fail" if failed else "pass", log_e_value(evidence))
+
+    def _score(self, statistic: Statistic, p_value: float) -> float:
+        """Tokens' e-values are as large as ones with mean 1 can be that exceed x in x⁻² of audits."""
+        if statistic == "tokens":
+            return 0.5 / math.sqrt(p_value)
+        return score_of(self._tails[statistic], p_value)
 
 
 def _telling(cheat: Cheat, chance: random.Random) -> float:

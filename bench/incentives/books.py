@@ -1,37 +1,31 @@
 """An epoch's audits and scores: what the auditor makes of the attempts, by its own rules."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 from bench.incentives.audits import Audits
 from bench.incentives.miners import Player
-from bench.incentives.network import START_MS, Served
+from bench.incentives.network import Served
+from bench.incentives.rounds import SECRET, START_MS, block_at
 from validator.audit_coverage import answer_draw
 from validator.audit_history import MinerHistory, carry_history, standings
 from validator.challenge_schedule import AuditPlan, required
 from validator.challenge_selection import challenge_seed
 from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner
+from validator.probe_findings import ProbeFindings, probe_results
+from validator.probe_rounds import BLOCK_MS, ProbeRound
 from validator.request_state import DrawnRequest
+from validator.round_history import NO_ROUNDS, RoundInputs
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
-BLOCK_MS = 12_000
-
-
-@lru_cache(maxsize=4096)
-def _block(number: int) -> ChallengeBlock:
-    digest = hashlib.sha256(f"bench.incentives|{number}".encode()).hexdigest()
-    return ChallengeBlock(number=number, hash=f"0x{digest}", timestamp_ms=START_MS + number * BLOCK_MS)
-
 
 def block_after(finished_at_ms: int) -> ChallengeBlock:
     """The first block after an answer."""
-    return _block((finished_at_ms - START_MS) // BLOCK_MS + 1)
+    return block_at((finished_at_ms - START_MS) // BLOCK_MS + 1)
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,7 @@ class EpochBook:
     scores: Sequence[MinerScore]
     hotkeys: tuple[frozenset[str], ...]
     """Each player's."""
+    probes: ProbeFindings
 
     def scores_of(self, player: int) -> list[MinerScore]:
         """The scores of a player's hotkeys."""
@@ -58,8 +53,15 @@ class Books:
     def __init__(self, audits: Audits, config: ScoringConfig) -> None:
         self._audits, self._config = audits, config
         self.history: tuple[MinerHistory, ...] = ()
+        self.rounds = NO_ROUNDS
 
-    def close(self, epoch: int, served: Sequence[Served], players: Sequence[Player]) -> EpochBook:
+    def close(
+        self,
+        epoch: int,
+        served: Sequence[Served],
+        players: Sequence[Player],
+        rounds: Sequence[ProbeRound] = (),
+    ) -> EpochBook:
         """Audit what the rule asks for, and score."""
         answers = {one.facts.key: one for one in served if one.facts.outcome == "answered"}
         verdicts = self._verdicts(answers)
@@ -74,11 +76,15 @@ class Books:
                 for miner in player.known
             ],
             history=self.history,
-            blocks=[_block(number) for number in sorted(blocks)],
+            blocks=[block_at(number) for number in sorted(blocks)],
+            rounds=RoundInputs(SECRET, None, rounds, self.rounds),
         )
         self.history = carry_history(self.history, epoch + 1, verdicts, self._config)
         hotkeys = tuple(frozenset(player.hotkeys) for player in players)
-        return EpochBook(inputs, score(inputs, self._config), hotkeys)
+        probed = probe_results(inputs, self._config)
+        self.rounds = probed.rounds_after
+        scores = score(inputs, self._config, probed.findings)
+        return EpochBook(inputs, scores, hotkeys, probed.findings)
 
     def _verdicts(self, answers: dict[tuple[str, str], Served]) -> list[Verdict]:
         plan = AuditPlan(standings(self.history), complete=True)
@@ -110,7 +116,6 @@ class Books:
         facts, block = served.facts, block_after(served.facts.finished_at_ms)
         ending = self._audits.ending(served.trace, random.Random(served.audit_seed))
         return Verdict.model_construct(
-            version="verdict/2",
             request_id=facts.request_id,
             miner_uid=facts.miner_uid,
             miner_hotkey=facts.miner_hotkey,

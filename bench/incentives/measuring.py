@@ -22,6 +22,7 @@ class Earned:
         error: standard error of `income`, from its differences to honest work epoch by epoch.
         best_epoch: the largest ratio of a single epoch.
         lost_epochs: income that was lost, in epochs of the honest machine's.
+        late_income: `income` of the later half alone, when all that is found out slowly has been.
     """
 
     strategy: Strategy
@@ -29,6 +30,7 @@ class Earned:
     error: float
     best_epoch: float
     lost_epochs: float
+    late_income: float
     played: Played
 
     @property
@@ -54,7 +56,9 @@ class Measuring:
         differences = [own - theirs * income for own, theirs in zip(played.incomes[0], honest, strict=True)]
         error = math.sqrt(sum(one * one for one in differences)) / sum(honest)
         best = max(own / theirs for own, theirs in zip(played.incomes[0], honest, strict=True) if theirs)
-        return Earned(strategy, income, error, best, (1 - income) * epochs, played)
+        half = epochs // 2
+        late = sum(played.incomes[0][half:]) / sum(honest[half:]) - fee / epochs
+        return Earned(strategy, income, error, best, (1 - income) * epochs, late, played)
 
     def _honest_incomes(self, machine: Machine) -> tuple[float, ...]:
         if machine not in self._honest:
@@ -79,6 +83,11 @@ def luck(world: World, machines: Sequence[Machine]) -> Luck:
     apart = sorted(2 * abs(a - b) / (a + b) for a, b in zip(*played.incomes[:2], strict=True))
     answers = sum(len(epoch) for epoch in world.epochs) / len(world.epochs) / len(machines)
     return Luck(answers, median(apart) or 0.0, apart[int(len(apart) * 0.95)], apart[-1])
+
+
+def false_links(plays: Sequence[Played]) -> int:
+    """Epochs of honest miners in which any was taken to share a machine."""
+    return sum(bool(shared) for played in plays for shared in played.shared)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from validator.audit_rate import audit_rate
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import NEWCOMER, is_rejected
 
-MOST_UIDS = 8
+MOST_UIDS = 16
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 

@@ -4,25 +4,22 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from bench.incentives.cheats import Trace
-from bench.incentives.miners import Player, hotkey_address
+from bench.incentives.miners import Player
 from bench.incentives.population import Timing, timing
+from bench.incentives.records import attempt_facts
+from bench.incentives.rounds import SECRET, Call
 from bench.incentives.strategies import RESET, Conduct
 from bench.incentives.traffic import ATTEMPTS, EPOCH_S, Arrival
 from gateway.dispatch import MAX_REFUSALS
 from gateway.miners import KnownMiner
-from gateway.routing import choose
-from shared.receipts import ChoiceReceipt, Receipt
-from validator.request_facts import ChoiceFacts, RequestFacts
+from gateway.routing import can_be_next, choose
+from validator.probe_rounds import ProbeRound, RoundRequests, members
+from validator.request_facts import RequestFacts
 
-START_MS = 1_700_000_000_000
 FAILED_AFTER_S = 1.0
 """When a broken attempt is given up."""
-
-_DIGEST = "0" * 64
-_GATEWAY = hotkey_address("gateway")
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,58 @@ class Network:
         self._in_flight: list[tuple[float, int, KnownMiner]] = []
         self._begun = 0
 
-    def serve(self, epoch: int, requests: Sequence[Arrival]) -> list[Served]:
-        """All attempts of an epoch."""
+    def serve(
+        self, epoch: int, requests: Sequence[Arrival], due: Sequence[Call] = ()
+    ) -> tuple[list[Served], list[ProbeRound]]:
+        """All attempts of an epoch, and the rounds that some of them belong to."""
         players = {miner.uid: player for player in self._players for miner in player.known}
         known = {miner.uid: miner for player in self._players for miner in player.known}
         served: list[Served] = []
-        for arrival in requests:
-            served += self._attempts(epoch, arrival, players, known)
-        return served
+        held: list[ProbeRound] = []
+        events: list[Arrival | Call] = [*requests, *due]
+        for event in sorted(events, key=lambda one: one.at_s):
+            if isinstance(event, Arrival):
+                served += self._attempts(epoch, event, players, known)
+            else:
+                made, one = self._round(epoch, event, players, known)
+                served += made
+                held.append(one)
+        return served, held
+
+    def _round(
+        self, epoch: int, call: Call, players: dict[int, Player], known: dict[int, KnownMiner]
+    ) -> tuple[list[Served], ProbeRound]:
+        """Ask the members, each directly and once."""
+        now_s = epoch * EPOCH_S + call.at_s
+        self._end_until(now_s)
+        hotkeys = sorted(miner.hotkey for miner in known.values())
+        drawn = set(members(SECRET, call.block.hash, call.full, hotkeys))
+        asked = [miner for miner in known.values() if miner.hotkey in drawn]
+        loads = [miner.load(now_s) for miner in known.values()]
+        served: list[Served] = []
+        listed: list[RoundRequests] = []
+        for miner in asked:
+            player = players[miner.uid]
+            own = [one.uid for one in asked if players[one.uid] is player]
+            probed = _probed(call, player, own, miner.uid)
+            count = call.requests_each if can_be_next(miner.uid, loads, now_s) else 0
+            made = [
+                self._attempt(epoch, call.request(miner.uid, number), 0, now_s, player, miner, probed)
+                for number in range(count)
+            ]
+            served += made
+            names = tuple(one.facts.request_id for one in made)
+            listed.append(RoundRequests(hotkey=miner.hotkey, request_ids=names))
+        held = ProbeRound(
+            block=call.block.number,
+            block_hash=call.block.hash,
+            block_at_ms=call.block.timestamp_ms,
+            full=call.full,
+            requests_each=call.requests_each,
+            miners=tuple(hotkeys),
+            asked=tuple(sorted(listed, key=lambda one: one.hotkey)),
+        )
+        return served, held
 
     def _attempts(
         self, epoch: int, arrival: Arrival, players: dict[int, Player], known: dict[int, KnownMiner]
@@ -74,10 +115,17 @@ class Network:
             heapq.heappop(self._in_flight)[2].end()
 
     def _attempt(
-        self, epoch: int, arrival: Arrival, attempt: int, now_s: float, player: Player, miner: KnownMiner
+        self,
+        epoch: int,
+        arrival: Arrival,
+        attempt: int,
+        now_s: float,
+        player: Player,
+        miner: KnownMiner,
+        probed: "_Round | None" = None,
     ) -> Served:
-        conduct = _conduct(player, arrival, attempt, miner.hotkey)
-        taken = timing(player.strategy.machine, arrival, conduct.speed_up / _shared_by(player, arrival))
+        conduct = _conduct(player, arrival, attempt, miner.hotkey, probed)
+        taken = timing(player.strategy.machine, arrival, conduct.speed_up / _longer(player, arrival, probed))
         if conduct.outcome != "answered":
             taken = Timing(0.0, FAILED_AFTER_S * 1000)
         self._begun += 1
@@ -88,105 +136,53 @@ class Network:
             miner.succeeded()
         elif conduct.outcome == "failed":
             miner.failed(ends_s)
-        client_request = f"epoch-{epoch:04d}-{arrival.number:06d}"
+        number = f"{arrival.number:06d}"
+        client_request = f"{probed.name}-{number}" if probed else f"epoch-{epoch:04d}-{number}"
         name = f"{client_request}-{attempt}"
-        facts = _facts(name, f"{client_request}-0", arrival, conduct, taken, now_s, miner)
+        client = self._client(arrival)
+        facts = attempt_facts(name, f"{client_request}-0", client, arrival, conduct, taken, now_s, miner)
         return Served(facts, conduct.trace, arrival.audit_seed)
 
+    def _client(self, arrival: Arrival) -> str:
+        """Whose request it is: a flooding player's, under one of its keys, or the one that was drawn."""
+        for player in self._players:
+            if arrival.owner < player.strategy.floods:
+                return f"flooder {player.place}/{arrival.number % player.strategy.keys}"
+        return arrival.client
 
-def _conduct(player: Player, arrival: Arrival, attempt: int, hotkey: str) -> Conduct:
-    if arrival.faults[attempt] < player.strategy.machine.fault_share:
+
+@dataclass(frozen=True)
+class _Round:
+    """A member's part in a round: how many times as long as alone it takes, or whether it is dropped."""
+
+    name: str
+    longer: float
+    dropped: bool
+
+
+def _probed(call: Call, player: Player, own: Sequence[int], uid: int) -> _Round:
+    """What a machine does for `uid` when all of `own` are asked at once.
+
+    Sharing its time evenly, it is done with the shorter answers first; queueing, with the earlier uids.
+    """
+    alone = {one: timing(player.strategy.machine, call.request(one, 0)).duration_ms for one in own}
+    together, earlier = player.strategy.together, own[: own.index(uid)]
+    if together == "share":
+        took_ms = sum(min(one, alone[uid]) for one in alone.values())
+    else:
+        took_ms = alone[uid] + (sum(alone[one] for one in earlier) if together == "queue" else 0.0)
+    name = f"round-{call.block.number:06d}-{uid:03d}"
+    return _Round(name, took_ms / alone[uid], together == "drop" and bool(earlier))
+
+
+def _conduct(player: Player, arrival: Arrival, attempt: int, hotkey: str, probed: _Round | None) -> Conduct:
+    if arrival.faults[attempt] < player.strategy.machine.fault_share or (probed and probed.dropped):
         return RESET
     return player.strategy.serve(arrival, player.situations[hotkey])
 
 
-def _shared_by(player: Player, arrival: Arrival) -> int:
-    """How many of its uids the machine works for while it answers."""
-    return player.strategy.uids if arrival.guess < player.strategy.overlap else 1
-
-
-def _facts(
-    name: str,
-    client_request: str,
-    arrival: Arrival,
-    conduct: Conduct,
-    taken: Timing,
-    now_s: float,
-    miner: KnownMiner,
-) -> RequestFacts:
-    """The facts as `validator.request_facts.facts_of` makes them; valid by construction, not checked again.
-
-    Each attempt has a name of its own and that of the first at the same request, as the gateway gives them.
-    """
-    answered = conduct.outcome == "answered"
-    started_at_ms = START_MS + round(now_s * 1000)
-    choice = _choice_facts(arrival.prompt_tokens, arrival.output_tokens)
-    return RequestFacts.model_construct(
-        version="request/1",
-        request_id=name,
-        client_request=client_request,
-        gateway_hotkey=_GATEWAY,
-        miner_uid=miner.uid,
-        miner_hotkey=miner.hotkey,
-        path="/v1/chat/completions",
-        request_digest=_DIGEST,
-        streamed=arrival.streamed,
-        outcome=conduct.outcome,
-        http_status={"answered": 200, "refused": 400}.get(conduct.outcome),
-        started_at_ms=started_at_ms,
-        finished_at_ms=started_at_ms + round(taken.duration_ms),
-        ttft_ms=taken.ttft_ms if answered and arrival.streamed else None,
-        duration_ms=taken.duration_ms,
-        prompt_tokens=arrival.prompt_tokens if answered else 0,
-        output_tokens=arrival.output_tokens if answered else 0,
-        choices=(choice,) if answered else (),
-        receipt=_receipt(name, arrival, conduct, taken, started_at_ms, miner.hotkey) if answered else None,
-    )
-
-
-def _receipt(
-    name: str, arrival: Arrival, conduct: Conduct, taken: Timing, started_at_ms: int, hotkey: str
-) -> Receipt:
-    """What the miner signs, its own times included, which may be claims."""
-    choice = _choice_receipt(arrival.prompt_tokens, arrival.output_tokens)
-    return Receipt.model_construct(
-        version="receipt/1",
-        request_id=name,
-        hotkey=hotkey,
-        model="model",
-        request_digest=_DIGEST,
-        sampler="sampler",
-        seed=0,
-        calibration_digest=_DIGEST,
-        num_layers=1,
-        choices=(choice,),
-        merkle_root=_DIGEST,
-        leaves=8,
-        received_at_ms=started_at_ms,
-        first_token_at_ms=started_at_ms + round(taken.ttft_ms / conduct.claimed),
-        finished_at_ms=started_at_ms + round(taken.duration_ms / conduct.claimed),
-        signature=arrival.signature,
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _choice_facts(prompt_tokens: int, output_tokens: int) -> ChoiceFacts:
-    return ChoiceFacts(
-        index=0,
-        prompt_digest=_DIGEST,
-        prompt_tokens=prompt_tokens,
-        output_digest=_DIGEST,
-        output_tokens=output_tokens,
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _choice_receipt(prompt_tokens: int, output_tokens: int) -> ChoiceReceipt:
-    return ChoiceReceipt(
-        index=0,
-        prompt_digest=_DIGEST,
-        prompt_tokens=prompt_tokens,
-        output_digest=_DIGEST,
-        output_tokens=output_tokens,
-        cached_tokens=0,
-    )
+def _longer(player: Player, arrival: Arrival, probed: _Round | None) -> float:
+    """How many times as long as alone an answer takes, for what else the machine works for."""
+    if arrival.guess < player.strategy.overlap:
+        return player.strategy.uids
+    return probed.longer if probed else 1.0

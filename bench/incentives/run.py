@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.detection.tables import plain
 from bench.incentives.audits import STAND_IN_NOISE, Audits, read_noise
 from bench.incentives.config import IncentivesConfig
-from bench.incentives.measuring import Earned, Measuring, luck, speed_incomes
+from bench.incentives.measuring import Earned, Measuring, false_links, luck, speed_incomes
 from bench.incentives.population import NEIGHBOURS, SUBJECT
 from bench.incentives.simulation import World, draw_world
 from bench.incentives.strategies import HARMS, STRATEGIES, Strategy
@@ -19,11 +18,13 @@ from bench.incentives.tables import (
     cheat_lines,
     earned_json,
     harm_cells,
+    link_words,
     luck_words,
     speed_cells,
     speed_words,
     strategy_cells,
 )
+from bench.plain_table import plain
 from shared.errors import ConfigError
 from shared.honest_noise import HonestNoise
 from validator.scoring_config import ScoringConfig
@@ -89,12 +90,14 @@ def _noise(file: Path, say: Say) -> HonestNoise:
 def _say_tables(earned: Sequence[Earned], say: Say) -> None:
     strategies = [one for one in earned if one.strategy not in HARMS]
     harms = [one for one in earned if one.strategy in HARMS]
+    honest = [one.played for one in earned if one.strategy.uids == 1]
     if strategies:
         say(plain(STRATEGY_HEAD, [strategy_cells(one) for one in strategies]) + "\n")
     if harms:
         say(plain(HARM_HEAD, [harm_cells(one) for one in harms]) + "\n")
     paying = [one.strategy.name for one in strategies if one.pays]
-    say(f"strategies that pay: {', '.join(paying) or 'none'}\n")
+    say(f"strategies that pay: {', '.join(paying) or 'none'}")
+    say(link_words(sum(len(one.shared) for one in honest), false_links(honest)) + "\n")
 
 
 def _say_fairness(config: IncentivesConfig, world: World, say: Say) -> None:

@@ -13,6 +13,7 @@ from bench.incentives.books import Books, EpochBook
 from bench.incentives.miners import Player
 from bench.incentives.network import Network
 from bench.incentives.population import NEIGHBOURS, Machine
+from bench.incentives.rounds import calls
 from bench.incentives.strategies import Strategy
 from bench.incentives.traffic import Arrival, arrivals
 from validator.scoring_config import ScoringConfig
@@ -44,12 +45,14 @@ class Played:
         unpaid: the subject's epochs without income.
         registrations: of the subject, beyond its first.
         audits: of the subject.
+        shared: by epoch, the hotkeys that were found to share a machine with another.
     """
 
     incomes: tuple[tuple[float, ...], ...]
     unpaid: int
     registrations: int
     audits: int
+    shared: tuple[frozenset[str], ...]
 
 
 def play(world: World, strategy: Strategy, neighbours: Sequence[Machine] = NEIGHBOURS) -> Played:
@@ -67,13 +70,18 @@ def play_together(world: World, strategies: Sequence[Strategy]) -> Played:
     for epoch, requests in enumerate(world.epochs):
         for player in players:
             player.prepare(epoch, books.history, world.config)
-        pages.append(books.close(epoch, network.serve(epoch, requests), players))
+        served, rounds = network.serve(epoch, requests, calls(epoch, world.config))
+        pages.append(books.close(epoch, served, players, rounds))
     incomes = tuple(tuple(income(page, place) for page in pages) for place in range(len(players)))
     return Played(
         incomes=incomes,
         unpaid=sum(not one for one in incomes[0]),
         registrations=players[0].registrations,
         audits=sum(page.audits(0) for page in pages),
+        shared=tuple(
+            frozenset(one.hotkey for one in page.scores if page.probes.machine_factor(one.hotkey) < 1)
+            for page in pages
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from bench.incentives.cheats import (
     FP8,
@@ -75,6 +76,9 @@ class Strategy:
         threat: number of the attack in the list of those that must not pay; 0 for honest miners.
         reregister: whether to go on under a new hotkey, asked before each epoch.
         uids: how many hotkeys share the machine, `overlap` how often they are at work at the same time.
+        floods: the share of all requests that are its own, sent through the public API under so many `keys`.
+        together: what the machine does when several of its hotkeys are asked in one round of probes: work for
+            all at once, for one after the other, or for the first alone.
     """
 
     name: str
@@ -85,6 +89,9 @@ class Strategy:
     reregister: Callable[[Situation], bool] = _never
     uids: int = 1
     overlap: float = 1.0
+    floods: float = 0.0
+    keys: int = 1
+    together: Literal["share", "queue", "drop"] = "share"
 
 
 def cheating(cheat: Cheat | Exposed) -> Conduct:
@@ -122,9 +129,13 @@ def without_long(conduct: Conduct) -> Serve:
     return lambda arrival, _: conduct if is_long(arrival) else HONEST
 
 
-def own_from_cache(share: float) -> Serve:
+def flooding(name: str, summary: str, share: float, keys: int = 1) -> Strategy:
     """Sends so large a share of all requests itself, and answers those that reach it from a cache."""
-    return lambda arrival, _: Conduct(speed_up=CACHED_SPEED) if arrival.owner < share else HONEST
+
+    def serve(arrival: Arrival, _: Situation) -> Conduct:
+        return Conduct(speed_up=CACHED_SPEED) if arrival.owner < share else HONEST
+
+    return Strategy(name, 22, summary, serve, floods=share, keys=keys)
 
 
 def _every_fifth(situation: Situation) -> bool:
@@ -191,9 +202,13 @@ STRATEGIES = (
     Strategy("int8", 21, "serves int8 weights", always(cheating(INT8))),
     Strategy("noise-0.3", 21, "serves weights with 0.3 % of noise", always(cheating(NOISE))),
     Strategy("prefill-attack", 21, "a cheap model writes, the true one prefills", always(cheating(PREFILL))),
-    Strategy("floods-5", 22, "5 % of all requests are its own, answered from a cache", own_from_cache(0.05)),
-    Strategy("floods-30", 22, "30 % of all requests", own_from_cache(0.3)),
-    Strategy("floods-60", 22, "60 % of all requests", own_from_cache(0.6)),
+    flooding("floods-5", "5 % of all requests are its own, under one API key, answered from a cache", 0.05),
+    flooding("floods-30", "30 % of all requests", 0.3),
+    flooding("floods-60", "60 % of all requests", 0.6),
+    flooding("floods-5-keys-5", "5 % of all requests, under five keys or from five addresses", 0.05, keys=5),
+    flooding("floods-30-keys-5", "30 % under five keys", 0.3, keys=5),
+    flooding("floods-30-keys-20", "30 % under twenty keys", 0.3, keys=20),
+    flooding("floods-60-keys-20", "60 % under twenty keys", 0.6, keys=20),
     Strategy("new-when-caught", 23, "int4; a new hotkey whenever the test rejects the old one",
              always(cheating(INT4)), reregister=_rejected),
     Strategy("new-every-third", 23, "int8 on a tenth; a new hotkey every third epoch",
@@ -201,8 +216,21 @@ STRATEGIES = (
     Strategy("new-when-doubted", 23, "int8 on a tenth; a new hotkey whenever there is evidence",
              on_share(0.1, cheating(INT8)), reregister=_doubted),
     Strategy("two-uids-busy", 13, "one machine under two uids, both always at work", uids=2),
+    Strategy("two-uids-half", 13, "one machine under two uids, at work at the same time half of the time",
+             uids=2, overlap=0.5),
     Strategy("two-uids-idle", 13, "one machine under two uids, never at work at the same time",
              uids=2, overlap=0.0),
+    Strategy("two-uids-queue", 13, "the same, and serves one after the other when both are asked at once",
+             uids=2, overlap=0.0, together="queue"),
+    Strategy("two-uids-drop", 13, "the same, and then resets the connection of the second",
+             uids=2, overlap=0.0, together="drop"),
+    Strategy("two-uids-new", 13, "the same; new hotkeys every third epoch, before rounds have told on them",
+             reregister=_third_epoch, uids=2, overlap=0.0),
+    Strategy("sixteen-uids-idle", 13, "one machine under sixteen uids", uids=16, overlap=0.0),
+    Strategy("sixteen-uids-queue", 13, "the same, one after the other", uids=16, overlap=0.0,
+             together="queue"),
+    Strategy("four-uids-idle", 13, "one machine under four uids, never at work at the same time",
+             uids=4, overlap=0.0),
 )  # fmt: skip
 """Threats by their numbers: 13 two uids on one machine; 16 honest for probes only; 17 turns failures into
 voids; 18 earns trust, then defects; 19 lies about its speed; 20 refuses what is hard; 21 fast and dishonest;

@@ -7,7 +7,8 @@ from bench.incentives.cheats import CHEATS
 from bench.incentives.measuring import Earned, Luck, SpeedIncome, slope
 
 STRATEGY_HEAD = (
-    "threat", "strategy", "income ÷ honest", "± error", "best epoch", "unpaid", "audits", "what it does",
+    "threat", "strategy", "income ÷ honest", "± error", "later half", "best epoch", "unpaid", "audits",
+    "what it does",
 )  # fmt: skip
 HARM_HEAD = ("honest miner", "income ÷ faultless", "± error", "epochs lost", "unpaid", "what happens")
 SPEED_HEAD = ("speed", "income", "from proportional")
@@ -21,6 +22,7 @@ def earned_json(one: Earned) -> dict[str, Any]:
         "threat": one.strategy.threat,
         "income_vs_honest": round(one.income, 4),
         "error": round(one.error, 4),
+        "later_half": round(one.late_income, 4),
         "best_epoch": round(one.best_epoch, 4),
         "unpaid_epochs": one.played.unpaid,
         "registrations": one.played.registrations,
@@ -36,6 +38,7 @@ def strategy_cells(one: Earned) -> list[str]:
         one.strategy.name,
         f"{one.income:.3f}" + (" PAYS" if one.pays else ""),
         f"{one.error:.3f}",
+        f"{one.late_income:.3f}",
         f"{one.best_epoch:.2f}",
         f"{one.played.unpaid} of {len(one.played.incomes[0])}",
         str(one.played.audits),
@@ -74,6 +77,11 @@ def speed_words(points: Sequence[SpeedIncome]) -> str:
         f"honest income against speed: slope {slope(points):.3f} of ln income over ln speed; farthest from "
         f"proportional {largest.deviation:+.1%}, at {largest.speed:g} times the slowest"
     )
+
+
+def link_words(epochs: int, false: int) -> str:
+    """How often rounds of probes wronged honest miners."""
+    return f"honest miners taken to share a machine: in {false} of {epochs} epochs without any that does"
 
 
 def luck_words(found: Luck) -> str:

@@ -8,8 +8,9 @@ prompts are log-normal and heavy-tailed, answers have 214 tokens on average.
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gateway.admission import TRUSTED_NAMES
 from gateway.dispatch import MAX_RETRIES
 from validator.synthetic_prior import PROMPT_CHARS_SIGMA
 
@@ -21,6 +22,10 @@ MEDIAN_OUTPUT_TOKENS, OUTPUT_SIGMA, LONGEST_OUTPUT = 150.0, 0.85, 1024
 STREAMED_SHARE = 0.6
 SYNTHETIC_SHARE = 0.3
 """Share of requests that the auditor sends itself."""
+
+CLIENTS = 100
+CLIENT_SHARES = tuple(1 / (place + 1) for place in range(CLIENTS))
+"""Clients' shares of organic requests, ÷ their sum (Zipf): the largest sends a fifth, the smallest 0.2 %."""
 
 SPEED_SIGMA = 0.15
 """Answers of one shape differ in speed by about so much: batches, caches and the network change."""
@@ -36,6 +41,7 @@ class Arrival:
         speed, wait: factors of chance on tokens a second and on the time to the first token.
         faults: uniform draws, one an attempt: a network fault when below the miner's rate of them.
         whim, guess: uniform draws that strategies decide by.
+        client: who asks, unless the request is a flooding miner's own; the auditor has many names.
         owner: uniform draw: the request is a flooding miner's own when below its share of the traffic.
         audit_seed: of the scores of an audit of the answer.
     """
@@ -52,6 +58,7 @@ class Arrival:
     whim: float
     guess: float
     owner: float
+    client: str
     audit_seed: int
     signature: str
 
@@ -59,26 +66,40 @@ class Arrival:
 def arrivals(count: int, chance: random.Random) -> Sequence[Arrival]:
     """The requests of one epoch in order of time."""
     moments = sorted(chance.random() * EPOCH_S for _ in range(count))
-    return [_arrival(number, at_s, chance) for number, at_s in enumerate(moments)]
+    return [
+        arrival(number, at_s, chance, synthetic=chance.random() < SYNTHETIC_SHARE)
+        for number, at_s in enumerate(moments)
+    ]
 
 
-def _arrival(number: int, at_s: float, chance: random.Random) -> Arrival:
-    return Arrival(
+def arrival(number: int, at_s: float, chance: random.Random, synthetic: bool) -> Arrival:
+    """One request, everything else about it drawn."""
+    drawn = Arrival(
         number=number,
         at_s=at_s,
         prompt_tokens=_length(MEDIAN_PROMPT_TOKENS, PROMPT_CHARS_SIGMA, LONGEST_PROMPT, chance),
         output_tokens=_length(MEDIAN_OUTPUT_TOKENS, OUTPUT_SIGMA, LONGEST_OUTPUT, chance),
         streamed=chance.random() < STREAMED_SHARE,
-        synthetic=chance.random() < SYNTHETIC_SHARE,
+        synthetic=synthetic,
         speed=chance.lognormvariate(0.0, SPEED_SIGMA),
         wait=chance.lognormvariate(0.0, WAIT_SIGMA),
         faults=tuple(chance.random() for _ in range(ATTEMPTS)),
         whim=chance.random(),
         guess=chance.random(),
         owner=chance.random(),
+        client="",
         audit_seed=chance.getrandbits(32),
         signature=f"0x{chance.getrandbits(512):0128x}",
     )
+    return replace(drawn, client=_client(drawn))
+
+
+def _client(drawn: Arrival) -> str:
+    """Drawn by the signature, so that it costs no draw that strategies are compared by."""
+    chance = random.Random(drawn.signature)
+    if drawn.synthetic:
+        return f"auditor {chance.randrange(TRUSTED_NAMES)}"
+    return f"client {chance.choices(range(CLIENTS), CLIENT_SHARES)[0]}"
 
 
 def _length(median: float, sigma: float, longest: int, chance: random.Random) -> int:

@@ -9,8 +9,15 @@ import pytest
 from bench.incentives.audits import STAND_IN_NOISE, Audits
 from bench.incentives.cheats import INT4
 from bench.incentives.config import IncentivesConfig
-from bench.incentives.measuring import Measuring, SpeedIncome, luck, slope, speed_incomes
-from bench.incentives.miners import Player
+from bench.incentives.measuring import (
+    Measuring,
+    SpeedIncome,
+    false_links,
+    luck,
+    slope,
+    speed_incomes,
+)
+from bench.incentives.miners import Player, hotkey_address
 from bench.incentives.population import SUBJECT
 from bench.incentives.run import run, wanted
 from bench.incentives.simulation import World, draw_world, play
@@ -23,7 +30,7 @@ from bench.incentives.strategies import (
     on_organic,
     on_share,
 )
-from bench.incentives.tables import earned_json, luck_words, speed_words
+from bench.incentives.tables import earned_json, link_words, luck_words, speed_words
 from bench.incentives.traffic import arrivals
 from shared.errors import ConfigError
 from validator.scoring_config import ScoringConfig
@@ -91,6 +98,27 @@ def test_registrations_are_paid_from_income() -> None:
 
 def test_two_uids_of_a_busy_machine_earn_no_more_than_one() -> None:
     assert income("two-uids-busy", world(epochs=8, requests=240)) < 1.05
+
+
+@pytest.mark.parametrize("name", ["two-uids-idle", "two-uids-queue", "two-uids-drop"])
+def test_two_uids_of_an_idle_machine_earn_no_more_than_one_once_rounds_have_told(name: str) -> None:
+    found = Measuring(world(epochs=12, requests=240), 0.0).earned(named(name))
+    assert found.late_income < 1.06
+    assert found.best_epoch > 1.3, "before that they do: rounds take their time"
+    assert found.played.shared[-1] == {hotkey_address(f"0/{number}/0") for number in range(2)}
+
+
+def test_without_rounds_two_uids_of_an_idle_machine_would_earn_far_more() -> None:
+    config = ScoringConfig(round_share=0.0)
+    found = Measuring(world(config, epochs=8, requests=240), 0.0).earned(named("two-uids-idle"))
+    assert found.late_income > 1.4
+    assert false_links([found.played]) == 0
+
+
+def test_rounds_take_no_honest_miners_for_one_machine() -> None:
+    played = play(world(epochs=12, requests=240), HONEST_STRATEGY)
+    assert false_links([played]) == 0
+    assert "in 0 of 12 epochs" in link_words(len(played.shared), false_links([played]))
 
 
 def test_an_outage_costs_an_honest_miner_epochs_not_its_living() -> None:

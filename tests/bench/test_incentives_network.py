@@ -2,7 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from bench.incentives.cheats import INT4
 from bench.incentives.miners import Player, hotkey_address
 from bench.incentives.network import Network, Served
 from bench.incentives.population import Machine, is_long, timing
+from bench.incentives.rounds import SECRET, calls
 from bench.incentives.strategies import (
     HONEST_STRATEGY,
     REFUSE,
@@ -25,7 +27,9 @@ from bench.incentives.strategies import (
 )
 from bench.incentives.traffic import LONGEST_PROMPT, arrivals
 from validator.audit_coverage import coverage
+from validator.probe_rounds import ProbeRound
 from validator.request_facts import RequestFacts
+from validator.round_check import evidence_of, sound_rounds
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
@@ -42,7 +46,19 @@ def players(*strategies: Strategy) -> list[Player]:
 
 
 def served(present: Sequence[Player], epoch: int = 0) -> list[Served]:
-    return Network(present, random.Random(4)).serve(epoch, REQUESTS)
+    return Network(present, random.Random(4)).serve(epoch, REQUESTS)[0]
+
+
+def probed(*strategies: Strategy) -> tuple[list[Player], list[Served], list[ProbeRound]]:
+    """Rounds alone, without any client."""
+    present = players(*strategies)
+    made, held = Network(present, random.Random(4)).serve(0, (), calls(0, CONFIG))
+    return present, made, held
+
+
+def speeds(made: Sequence[Served], among: Collection[str]) -> list[float]:
+    """Output tokens a second of the answers that were given in these requests."""
+    return [one.facts.output_tokens / one.facts.duration_ms for one in made if one.facts.request_id in among]
 
 
 def books(*strategies: Strategy) -> EpochBook:
@@ -133,6 +149,55 @@ def test_a_machine_under_two_busy_uids_is_half_as_fast() -> None:
         assert whole.facts.duration_ms == one.facts.duration_ms
 
 
+def together_and_apart(player: Player, held: Sequence[ProbeRound]) -> tuple[set[str], set[str]]:
+    """The requests of a player's first hotkey in rounds with its second one, and without."""
+    first, second = player.hotkeys
+    found: tuple[set[str], set[str]] = (set(), set())
+    for one in held:
+        asked = {member.hotkey: member.request_ids for member in one.asked}
+        found[second not in asked].update(asked.get(first, ()))
+    return found
+
+
+@pytest.mark.parametrize(("name", "slower"), [("two-uids-idle", 0.8), ("two-uids-drop", 0.0)])
+def test_one_machine_is_slower_in_rounds_that_ask_both_its_hotkeys(name: str, slower: float) -> None:
+    present, made, held = probed(named(name), HONEST_STRATEGY, HONEST_STRATEGY)
+    for order in (1, -1):
+        present[0].known = present[0].known[::order]
+        together, apart = (speeds(made, among) for among in together_and_apart(present[0], held))
+        assert min(len(together), len(apart)) >= 2
+        if sorted(together)[len(together) // 2] < slower * sorted(apart)[len(apart) // 2] or not any(
+            together
+        ):
+            return
+    raise AssertionError("neither hotkey is slower")
+
+
+def test_rounds_of_the_simulation_are_sound_and_ask_each_miner_half_the_time() -> None:
+    present, made, held = probed(*[HONEST_STRATEGY] * 4)
+    evidence = evidence_of([one.facts for one in made], [call.block for call in calls(0, CONFIG)])
+    assert sound_rounds(held, SECRET, evidence, CONFIG) == held
+    assert 15 <= len(held) <= 35
+    assert {one.requests_each for one in held} == {1, CONFIG.wide_round_requests}
+    asked = Counter(member.hotkey for one in held for member in one.asked)
+    assert all(0.2 < asked[one.hotkeys[0]] / len(held) < 0.8 for one in present)
+    assert sum(len(member.request_ids) for one in held for member in one.asked) == len(made)
+
+
+def test_the_requests_of_a_round_are_the_same_whatever_else_is_played() -> None:
+    (call, *_) = calls(3, CONFIG)
+    assert call.request(8, 0) == call.request(8, 0)
+    assert call.request(8, 0) != call.request(9, 0) != call.request(8, 1)
+
+
+def test_a_miner_that_rests_stays_a_member_without_requests() -> None:
+    present, made, held = probed(Strategy("", 0, "", always(RESET)), HONEST_STRATEGY)
+    own = [one.facts for one in made if one.facts.miner_hotkey in present[0].hotkeys]
+    member_of = [m for one in held for m in one.asked if m.hotkey in present[0].hotkeys]
+    assert {one.outcome for one in own} == {"failed"}
+    assert any(not one.request_ids for one in member_of)
+
+
 def test_traffic_has_short_and_long_prompts_within_bounds() -> None:
     assert 0.1 < sum(is_long(one) for one in REQUESTS) / len(REQUESTS) < 0.4
     assert all(1 <= one.prompt_tokens <= LONGEST_PROMPT for one in REQUESTS)
@@ -154,3 +219,29 @@ def test_a_new_hotkey_has_no_past() -> None:
     assert player.hotkeys != before
     assert player.situations[player.hotkeys[0]].rate == 1.0
     assert hotkey_address("one") != hotkey_address("other")
+
+
+@pytest.mark.parametrize("keys", [1, 5])
+def test_a_flooders_requests_bear_its_keys_wherever_they_go(keys: int) -> None:
+    flooder = next(one for one in STRATEGIES if one.name == "floods-30")
+    present = players(replace(flooder, keys=keys), HONEST_STRATEGY)
+    network = Network(present, random.Random(4))
+    own = [one for one in REQUESTS if one.owner < 0.3]
+    others = [one for one in REQUESTS if one.owner >= 0.3]
+    names = {network._client(one) for one in own}
+    assert len(names) == keys
+    assert names.isdisjoint(network._client(one) for one in others)
+    for hotkey in (present[0].hotkeys[0], present[1].hotkeys[0]):
+        published = {
+            one.facts.client
+            for one in network.serve(0, own)[0]
+            if one.facts.miner_hotkey == hotkey and one.facts.outcome == "answered"
+        }
+        assert 0 < len(published) <= keys
+
+
+def test_the_auditor_asks_under_many_names_and_clients_are_unequal() -> None:
+    organic = Counter(one.client for one in REQUESTS if not one.synthetic)
+    auditors = Counter(one.client for one in REQUESTS if one.synthetic)
+    assert max(auditors.values()) < 8 < max(organic.values())
+    assert organic.keys().isdisjoint(auditors)
