@@ -28,7 +28,8 @@ import torch
 
 from miners.hidden_states.engine_capture import EngineCapture
 from miners.hidden_states.worker import CaptureWorkerExtension
-from shared.calibration import Calibration, CalibrationHeader, write_calibration
+from shared.calibration import Calibration, write_calibration
+from shared.calibration_header import CalibrationHeader
 from shared.reference_model import ReferenceModel
 from shared.vllm_cpu import cpu_environment
 

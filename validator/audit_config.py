@@ -15,7 +15,9 @@ class AuditConfig:
 
     model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model that is audited: a hub name or a local folder")
     served_model_name: str | None = setting(None, "name clients use for the model, if not the model's own")
-    calibration: Path | None = setting(None, "calibration file, if it is not in the model's folder")
+    calibration: str | None = setting(
+        None, "calibration file, or URL of a gateway that serves it, if it is not in the model's folder"
+    )
     device: str = setting("cpu", "where the reference model runs, in float32: cpu, cuda or cuda:N")
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(8082, "port to listen on", check=is_port)

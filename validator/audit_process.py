@@ -26,6 +26,9 @@ from validator.metagraph import Metagraph
 from validator.publishing import last_published, publish
 from validator.record_follower import RecordFollower
 from validator.request_state import RequestState
+from validator.round_book import RoundBook
+from validator.round_state import RoundState, load_round_key
+from validator.round_traffic import RoundTraffic
 from validator.scoring_config import ScoringConfig
 from validator.status_app import StatusSources, build_status_app
 from validator.status_server import serve_status
@@ -82,7 +85,7 @@ class AuditValidator:
         self._config, self._around = config, around
         self.troubles = Troubles()
         self.requests, self.epoch_state = RequestState(database), EpochState(database)
-        self.weights = WeightQueue(database)
+        self.weights, self._rounds = WeightQueue(database), RoundState(database)
         self._store: ObjectStore = open_store(
             config.store_location, config.store_endpoint, config.store_region
         )
@@ -107,6 +110,7 @@ class AuditValidator:
             around.signer,
             around.clock,
             random.SystemRandom().random,
+            RoundBook(self._rounds, load_round_key(config.state_folder), SCORING),
         )
         self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
         self._serving: list[str] = []
@@ -138,12 +142,24 @@ class AuditValidator:
             }
             if synthetic is not None:
                 tasks["synthetic traffic"] = synthetic.run()
+                tasks["rounds of probes"] = self._round_traffic(synthetic).run()
             return await run_until(stop, tasks)
 
     def _synthetic_traffic(self) -> AbstractAsyncContextManager[SyntheticTraffic | None]:
         around = self._around
         return synthetic_traffic(
             self._config, around.signer, around.model, lambda: self._serving, self.troubles, around.clock
+        )
+
+    def _round_traffic(self, synthetic: SyntheticTraffic) -> RoundTraffic:
+        return RoundTraffic(
+            lambda: self._serving,
+            lambda: self._blocks.newest,
+            self._epochs.round_terms,
+            synthetic,
+            self._rounds,
+            SCORING,
+            self._around.clock,
         )
 
     def _begin(self) -> None:
@@ -222,9 +238,11 @@ class AuditValidator:
         if sealed is None:
             return
         number = sealed.number
-        files = epoch_files(number, self.requests.facts(number), self.requests.verdicts(number))
+        requests, verdicts = self.requests.facts(number), self.requests.verdicts(number)
+        files = epoch_files(number, requests, verdicts, self._rounds.of(number))
         publish(self._store, sealed, files)
         self.epoch_state.mark_published(number)
         # The newest published epoch stays, so that a miner can read here how its audits ended.
         self.requests.forget(number - 1)
+        self._rounds.forget(number - 1)
         log.info("epoch %d is published", number)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from validator.calibration_prompts import Chat, as_request
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 
 TEMPERATURES = (0.0, 0.7, 1.0)
 OUTPUT_TOKENS = (1, 8, 24, 64, 128)

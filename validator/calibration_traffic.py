@@ -8,12 +8,12 @@ import httpx
 
 from shared.answer_text import AnswerText, TextPlace, text_place
 from shared.errors import MalformedMessage, ModelError
+from shared.inference_paths import CHAT_PATH
 from shared.peer_auth import sign_request
 from shared.records import ChoiceRecord, RequestRecord
 from shared.signing import Signer
 from validator.calibration_requests import NoiseRequest
 from validator.clock import Clock
-from validator.prompt_rendering import CHAT_PATH
 
 ANSWER_DEADLINE_S = 600.0
 """Longest wait for a miner that computes on a CPU."""

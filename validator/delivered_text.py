@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.answer_text import BesideText
 from shared.canonical import sha256_hex
 from shared.errors import NotReproducible
+from shared.inference_paths import CHAT_PATH
 from shared.records import ChoiceRecord, RequestRecord
 from validator.detokenization import END_OF_THOUGHT, TextDecoder, TextRule
 from validator.findings import Finding, failed
-from validator.prompt_rendering import CHAT_PATH
 
 _TOOL_FIELDS: frozenset[BesideText] = frozenset({"tool_calls", "function_call"})
 _REASONING_FIELDS: frozenset[BesideText] = frozenset({"reasoning", "reasoning_content"})

@@ -9,7 +9,7 @@ from shared.errors import MalformedMessage, ObjectMissing, SignatureMismatch
 from shared.identifiers import Message
 from shared.object_store import ObjectReader
 from validator.audit_coverage import check_coverage
-from validator.epoch_evidence import EpochRefused, RefusalCause, check_evidence
+from validator.epoch_evidence import EpochRefused, RefusalCause, check_evidence, noise_of
 from validator.epoch_summary import (
     LATEST_KEY,
     EpochSummary,
@@ -19,11 +19,16 @@ from validator.epoch_summary import (
     parse_message,
     requests_key,
     results_of,
+    rounds_key,
     summary_key,
     verdicts_key,
 )
+from validator.known_calibration import KnownCalibration
 from validator.measurement import EpochInputs
+from validator.probe_rounds import ProbeRound
 from validator.request_facts import RequestFacts
+from validator.round_check import check_rounds
+from validator.round_history import NO_ROUNDS, RoundInputs
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
@@ -49,12 +54,16 @@ class FollowedEpoch:
 
 @dataclass(frozen=True)
 class Expectations:
-    """What the follower knows by itself: who publishes, which subnet, how old is too old, what time it is."""
+    """What the follower knows by itself: who publishes, which subnet, how old is too old, what time it is.
+
+    With the network's calibration p-values are recomputed too.
+    """
 
     publisher: str
     netuid: int
     max_age_ms: int
     now_ms: int
+    calibration: KnownCalibration | None = None
 
 
 def check_latest(
@@ -79,7 +88,7 @@ def check_latest(
     _check_age(summary, expected)
     if last is None or found.epoch > last.epoch:
         previous = _check_chain(reader, summary, expected, last)
-        _check_results(reader, summary, previous)
+        _check_results(reader, summary, previous, expected.calibration)
     return summary, found
 
 
@@ -164,7 +173,12 @@ def _walk_back(
         yield before, summary
 
 
-def _check_results(reader: ObjectReader, summary: EpochSummary, previous: EpochSummary | None) -> None:
+def _check_results(
+    reader: ObjectReader,
+    summary: EpochSummary,
+    previous: EpochSummary | None,
+    calibration: KnownCalibration | None,
+) -> None:
     inputs = EpochInputs(
         epoch=summary.epoch,
         requests=_lines(reader, summary, requests_key(summary.epoch), RequestFacts),
@@ -172,24 +186,40 @@ def _check_results(reader: ObjectReader, summary: EpochSummary, previous: EpochS
         miners=summary.miners,
         history=summary.history,
         blocks=summary.challenge_blocks,
+        refusals=summary.refusals,
+        rounds=RoundInputs(
+            secret=summary.round_secret,
+            commitment=summary.round_commitment,
+            rounds=_lines(reader, summary, rounds_key(summary.epoch), ProbeRound),
+            history=previous.rounds_after if previous else NO_ROUNDS,
+        ),
     )
-    check_evidence(inputs)
+    check_evidence(inputs, noise_of(calibration, summary.calibration_sha256))
     if summary.history != (previous.history_after if previous else ()):
         raise EpochRefused(
             "history", f"epoch {summary.epoch} does not start with the audit history before it"
         )
+    if summary.refusals != (previous.refusals_after if previous else ()):
+        raise EpochRefused("history", f"epoch {summary.epoch} does not start with the refusals before it")
     if summary.scoring != ScoringConfig():
         raise EpochRefused(
             "constants", f"epoch {summary.epoch} is scored with other constants: is this program up to date?"
         )
     check_coverage(inputs, summary.audits_outstanding, summary.scoring)
+    check_rounds(inputs, summary.scoring)
     results = results_of(inputs, summary.scoring)
+    if results.probes != summary.probes:
+        raise EpochRefused("scores", f"what probes found in epoch {summary.epoch} does not follow")
     if results.scores != summary.scores:
         raise EpochRefused("scores", _difference("scores", summary.scores, results.scores))
     if results.weights != summary.weights:
         raise EpochRefused("weights", _difference("weights", summary.weights, results.weights))
     if results.history_after != summary.history_after:
         raise EpochRefused("history", f"the audit history after epoch {summary.epoch} does not follow")
+    if results.refusals_after != summary.refusals_after:
+        raise EpochRefused("history", f"the open refusals after epoch {summary.epoch} do not follow")
+    if results.rounds_after != summary.rounds_after:
+        raise EpochRefused("history", f"the rounds after epoch {summary.epoch} do not follow")
 
 
 def _difference(what: str, stated: Sequence[object], computed: Sequence[object]) -> str:
@@ -209,7 +239,7 @@ def _parse(cause: RefusalCause, kind: type[Parsed], data: bytes, name: str) -> P
         raise EpochRefused(cause, str(error)) from None
 
 
-Line = TypeVar("Line", RequestFacts, Verdict)
+Line = TypeVar("Line", RequestFacts, Verdict, ProbeRound)
 
 
 def _lines(reader: ObjectReader, summary: EpochSummary, key: str, kind: type[Line]) -> list[Line]:

@@ -16,7 +16,11 @@ from shared.receipts import UnixMs
 from shared.signing import Signer, check_signature, sign_message
 from validator.audit_history import MinerHistory, carry_history
 from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner, Uid
+from validator.open_refusals import OpenRefusal, open_refusals
+from validator.probe_findings import ProbeFindings, probe_results
+from validator.probe_rounds import ProbeRound
 from validator.request_facts import RequestFacts
+from validator.round_history import RoundHistory
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
@@ -48,7 +52,7 @@ class UidWeight(Message):
 class EpochSummary(Message):
     """Everything an epoch came to. `block` is the newest block when it was scored."""
 
-    version: Literal["epoch/2"] = "epoch/2"
+    version: Literal["epoch/3"] = "epoch/3"
     netuid: Annotated[int, Field(ge=0, lt=1 << 16)]
     model: Annotated[str, Field(max_length=256)]
     calibration_sha256: Hex32
@@ -70,10 +74,20 @@ class EpochSummary(Message):
     follow an epoch that has any."""
     history: tuple[MinerHistory, ...]
     """Audit results of earlier epochs and the sequential tests, as the summary before this one left them."""
+    refusals: tuple[OpenRefusal, ...]
+    """Refusals of the epoch before that another miner may make up for in this one, as that one left them."""
     scoring: ScoringConfig
     scores: tuple[MinerScore, ...]
     weights: tuple[UidWeight, ...]
     history_after: tuple[MinerHistory, ...]
+    refusals_after: tuple[OpenRefusal, ...]
+    round_secret: Hex32 | None
+    """What this epoch's rounds of probes were drawn with; None when there could be none."""
+    round_commitment: Hex32 | None
+    """SHA-256 of the secret of the epoch after the next."""
+    probes: ProbeFindings
+    rounds_after: RoundHistory
+    """The rounds that the next epoch starts with; what this one started with is in the summary before it."""
     signature: SignatureHex | None = None
 
 
@@ -91,15 +105,22 @@ class EpochResults(Message):
     scores: tuple[MinerScore, ...]
     weights: tuple[UidWeight, ...]
     history_after: tuple[MinerHistory, ...]
+    refusals_after: tuple[OpenRefusal, ...]
+    probes: ProbeFindings
+    rounds_after: RoundHistory
 
 
 def results_of(inputs: EpochInputs, config: ScoringConfig) -> EpochResults:
-    """Scores, weights and the history that the next epoch starts with."""
-    scores = tuple(score(inputs, config))
+    """Scores, weights, what probes found, and all that the next epoch starts with."""
+    probed = probe_results(inputs, config)
+    scores = tuple(score(inputs, config, probed.findings))
     return EpochResults(
         scores=scores,
         weights=tuple(UidWeight(uid=uid, weight=value) for uid, value in weights_from_scores(scores).items()),
         history_after=carry_history(inputs.history, inputs.epoch, inputs.verdicts, config),
+        refusals_after=open_refusals(inputs.requests),
+        probes=probed.findings,
+        rounds_after=probed.rounds_after,
     )
 
 
@@ -118,11 +139,24 @@ def verdicts_key(epoch: int) -> str:
     return f"epochs/{epoch}/verdicts.jsonl"
 
 
+def rounds_key(epoch: int) -> str:
+    """Where the rounds of probes of an epoch lie, one JSON line each."""
+    return f"epochs/{epoch}/rounds.jsonl"
+
+
 def epoch_files(
-    epoch: int, requests: Sequence[RequestFacts], verdicts: Sequence[Verdict]
+    epoch: int,
+    requests: Sequence[RequestFacts],
+    verdicts: Sequence[Verdict],
+    rounds: Sequence[ProbeRound] = (),
 ) -> dict[str, bytes]:
-    """The files of an epoch by key, lines in the order of (request id, miner's hotkey)."""
-    return {requests_key(epoch): _lines(requests), verdicts_key(epoch): _lines(verdicts)}
+    """The files of an epoch by key, lines in the order of (request id, miner's hotkey), rounds by block."""
+    held = sorted(rounds, key=lambda one: one.block)
+    return {
+        requests_key(epoch): _lines(requests),
+        verdicts_key(epoch): _lines(verdicts),
+        rounds_key(epoch): b"".join(canonical_json(one) + b"\n" for one in held),
+    }
 
 
 def _lines(messages: Sequence[RequestFacts] | Sequence[Verdict]) -> bytes:

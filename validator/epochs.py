@@ -18,6 +18,9 @@ from validator.epoch_summary import EpochSummary, epoch_files, file_digests, res
 from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner
 from validator.metagraph import Metagraph
 from validator.request_state import RequestState
+from validator.round_book import RoundBook
+from validator.round_check import evidence_of
+from validator.round_history import NO_ROUNDS
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import Standing
 from validator.weight_state import WeightEntry
@@ -72,11 +75,13 @@ class EpochLoop:
         signer: Signer,
         clock: Clock,
         chance: Callable[[], float],
+        rounds: RoundBook,
     ) -> None:
         self._terms, self._signer = terms, signer
         self._epochs, self._requests = epochs, requests
         self._audits, self._blocks, self._metagraph = audits, blocks, metagraph
         self._clock, self._chance = clock, chance
+        self._rounds = rounds
         self._chain_trouble_at_ms = 0
         self._standings: tuple[str, Mapping[str, Standing]] = ("", {})
 
@@ -93,6 +98,11 @@ class EpochLoop:
         """The number of the epoch whose audits are being finished. Blocks."""
         epoch = self._epochs.in_phase("closing")
         return epoch.number if epoch else None
+
+    def round_terms(self) -> tuple[int, str] | None:
+        """(number of the open epoch, secret of its rounds); None while no epoch is open. Blocks."""
+        current = self._epochs.in_phase("open")
+        return (current.number, self._rounds.secret(current.number)) if current else None
 
     def plans(self) -> dict[int, AuditPlan]:
         """What is to be audited now, by epoch, the closing one first. Blocks.
@@ -200,27 +210,37 @@ class EpochLoop:
             block=newest.number,
             block_hash=newest.hash,
             previous_digest=before.digest if before else None,
-            files=file_digests(epoch_files(closing.number, inputs.requests, inputs.verdicts)),
+            files=file_digests(
+                epoch_files(closing.number, inputs.requests, inputs.verdicts, inputs.rounds.rounds)
+            ),
             miners=tuple(inputs.miners),
             challenge_blocks=tuple(inputs.blocks),
             audits_outstanding=outstanding,
             history=tuple(inputs.history),
+            refusals=tuple(inputs.refusals),
+            round_secret=inputs.rounds.secret,
+            round_commitment=inputs.rounds.commitment,
             scoring=self._terms.scoring,
             **dict(results),
         )
 
     def _inputs(self, closing: Epoch, neurons: Sequence[Neuron], before: SealedEpoch | None) -> EpochInputs:
         requests = self._requests.facts(closing.number)
+        blocks = tuple(
+            ChallengeBlock(number=one.number, hash=one.hash, timestamp_ms=one.timestamp_ms)
+            for one in self._requests.challenge_blocks(closing.number)
+        )
+        last = before.summary() if before else None
+        rounds_before = last.rounds_after if last else NO_ROUNDS
         return EpochInputs(
             epoch=closing.number,
             requests=requests,
             verdicts=self._requests.verdicts(closing.number),
             miners=_registered(neurons, {request.miner_hotkey for request in requests}),
-            history=before.summary().history_after if before else (),
-            blocks=tuple(
-                ChallengeBlock(number=one.number, hash=one.hash, timestamp_ms=one.timestamp_ms)
-                for one in self._requests.challenge_blocks(closing.number)
-            ),
+            history=last.history_after if last else (),
+            refusals=last.refusals_after if last else (),
+            rounds=self._rounds.close(closing.number, evidence_of(requests, blocks), rounds_before),
+            blocks=blocks,
         )
 
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from validator.audit_rate import audit_rate
+from validator.probe_findings import ProbeFindings
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import Standing, Step, is_rejected, steps
 from validator.verdicts import Verdict
@@ -41,6 +44,22 @@ def miner_status(
         "audit_rate": audit_rate(begun, ended, config),
         "epochs": told,
     }
+
+
+def probe_status(hotkey: str, findings: ProbeFindings) -> dict[str, Any]:
+    """What an epoch's probes found about one hotkey; None where they found nothing."""
+    kinds: dict[str, BaseModel | None] = {
+        "shared_machine": findings.machine_of(hotkey),
+        "slow_in_full_rounds": findings.slow_of(hotkey),
+        "concurrency": next((one for one in findings.concurrency if one.hotkey == hotkey), None),
+        "cache_use": findings.cache_of(hotkey),
+        "repeated_commitment": findings.copy_by(hotkey),
+    }
+    links = [one for one in findings.links if hotkey in (one.slowed, one.by)]
+    return {
+        "rounds": findings.rounds,
+        "links": [one.model_dump(mode="json") for one in links],
+    } | {name: one.model_dump(mode="json") if one else None for name, one in kinds.items()}
 
 
 def _audit(step: Step) -> dict[str, Any]:

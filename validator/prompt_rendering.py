@@ -14,12 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from shared.errors import ModelError, NotReproducible
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
 from validator.chat_templates import ChatTemplate
 from validator.conversations import conversation
-
-CHAT_PATH = "/v1/chat/completions"
-COMPLETIONS_PATH = "/v1/completions"
 
 _UNSUPPORTED_FIELDS = (
     "chat_template",

@@ -1,6 +1,6 @@
 """What the auditor remembers of requests until their epoch is published: records, draws, verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
@@ -59,11 +59,18 @@ class RequestState:
             row = connection.execute(select(cursors).where(cursors.c.source == source)).first()
         return Cursor(row.segment, row.offset_bytes) if row else Cursor()
 
-    def add_records(self, source: str, records: Sequence[RequestRecord], cursor: Cursor) -> int:
+    def add_records(
+        self,
+        source: str,
+        records: Sequence[RequestRecord],
+        cursor: Cursor,
+        known_prefixes: Mapping[RequestKey, int | None] | None = None,
+    ) -> int:
         """Store what was read and how far, in one transaction; returns how many records were new.
 
         They belong to the epoch that is open now. A second record of the same attempt is dropped.
         """
+        prefixes = known_prefixes or {}
         with self._database.writing() as connection:
             number = connection.execute(
                 select(func.max(epochs.c.number)).where(epochs.c.state == "open")
@@ -82,7 +89,7 @@ class RequestState:
                 if (record.request_id, record.miner_hotkey) not in known
             }
             if fresh:
-                rows = [_row(record, number) for record in fresh.values()]
+                rows = [_row(record, number, prefixes.get(key)) for key, record in fresh.items()]
                 connection.execute(insert(requests), rows)
             connection.execute(delete(cursors).where(cursors.c.source == source))
             connection.execute(
@@ -219,13 +226,13 @@ def _is(key: RequestKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return requests.c.request_id == key[0], requests.c.miner_hotkey == key[1]
 
 
-def _row(record: RequestRecord, epoch: int) -> dict[str, object]:
+def _row(record: RequestRecord, epoch: int, known_prefix_tokens: int | None) -> dict[str, object]:
     return {
         "request_id": record.request_id,
         "miner_hotkey": record.miner_hotkey,
         "epoch": epoch,
         "finished_at_ms": record.finished_at_ms,
-        "facts": canonical_json(facts_of(record)).decode(),
+        "facts": canonical_json(facts_of(record, known_prefix_tokens, epoch)).decode(),
         "record": canonical_json(record).decode() if is_auditable(record) else None,
         "auditable": is_auditable(record),
     }

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import NotReproducible
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 
 _COMPLETION_TOKENS = 16
 """`max_tokens` of `/v1/completions` when the request names none."""

@@ -4,12 +4,17 @@ No clock, network or random source. Only counting, sorting and the IEEE 754 oper
 are rounded the same way on every machine, and no sum whose order could vary: the same inputs, in
 whatever order, give the same bits anywhere.
 
-    score = reliability × throughput × (0.40 + 0.20 × latency + 0.40 × verification)
+    score = reliability × machine × throughput × (0.40 + 0.20 × latency + 0.40 × verification)
 
     throughput    speed compared with the best eligible miner's, answers of one shape with each other
-    latency       the same of 1 ÷ (time to the first token + 50 ms), over streamed answers
+    machine       1, or a hotkey's part of a machine that it shares (`validator/shared_machines.py`,
+                  `validator/full_rounds.py`)
+    latency       the same of 1 ÷ (time to the first token + 50 ms), over streamed answers; continuations of
+                  what a miner has served before are compared with each other
     verification  (passes + 2) ÷ (passes + fails + 2), over this epoch and the hotkey's last twelve
     reliability   (answered + 2) ÷ (answered + failed + 2)
+
+In throughput, latency and reliability no client weighs more than a share (`validator/client_voices.py`).
 
 Throughput is a factor, not a summand: honest income is proportional to the speed served, and a machine
 that two uids share, each at half the speed, earns what it earns under one. What a unit of that work earns
@@ -17,9 +22,9 @@ depends for 20 % on latency and for 40 % on verification. In a plain sum a secon
 latency and verification once more, for nothing.
 
 A miner earns nothing when the sequential test rejected it at any time in the epoch, when at least two
-audits of the epoch were decided and all failed, when none ever passed, when it answered nothing, or when
-its hotkey has left the subnet. An epoch in which nothing could be audited costs an honest miner nothing.
-Every zero says why.
+audits of the epoch were decided and all failed, when none ever passed, when it answered nothing, when it
+repeated a commitment (`validator/repeated_commitments.py`), or when its hotkey has left the subnet. An epoch
+in which nothing could be audited costs an honest miner nothing. Every zero says why.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +36,8 @@ from pydantic import Field
 from shared.identifiers import Message, Ss58
 from validator.comparison import compare, promptness_samples, speed_sample
 from validator.measurement import EpochInputs, MinerMeasures, Uid, measure_miners
+from validator.probe_findings import ProbeFindings, probe_results
+from validator.probe_words import copy_words, probe_remarks
 from validator.scoring_config import ScoringConfig
 from validator.sequential_test import is_rejected
 
@@ -59,6 +66,7 @@ class MinerScore(Message):
     latency: Part | None
     verification: Part | None
     reliability: Part | None
+    machine: Part | None
     score: Part
     reasons: tuple[str, ...]
 
@@ -71,13 +79,22 @@ class _Comparison:
     latency: Mapping[str, float]
 
 
-def score(inputs: EpochInputs, config: ScoringConfig) -> list[MinerScore]:
-    """Scores from 0 to 1, by uid; hotkeys that have left come last."""
+def score(
+    inputs: EpochInputs, config: ScoringConfig, probes: ProbeFindings | None = None
+) -> list[MinerScore]:
+    """Scores from 0 to 1, by uid; hotkeys that have left come last.
+
+    Args:
+        probes: what follows from `inputs`, where it is known already.
+    """
+    found = probes or probe_results(inputs, config).findings
     measured = measure_miners(inputs, config)
-    obstacles = {miner.hotkey: _obstacles(miner, config) for miner in measured}
+    obstacles = {miner.hotkey: _obstacles(miner, found, config) for miner in measured}
     compared = _compared([miner for miner in measured if not obstacles[miner.hotkey]], config)
     scores = [
-        _zero(miner, obstacles[miner.hotkey]) if obstacles[miner.hotkey] else _earned(miner, compared, config)
+        _zero(miner, obstacles[miner.hotkey])
+        if obstacles[miner.hotkey]
+        else _earned(miner, compared, found, config)
         for miner in measured
     ]
     return sorted(scores, key=lambda one: (one.uid is None, one.uid or 0, one.hotkey))
@@ -88,16 +105,18 @@ def _compared(eligible: Sequence[MinerMeasures], config: ScoringConfig) -> _Comp
     promptness = {
         miner.hotkey: promptness_samples(miner.answers, config.ttft_softening_ms) for miner in eligible
     }
-    return _Comparison(compare(speeds), compare(promptness))
+    return _Comparison(compare(speeds, config.client_share), compare(promptness, config.client_share))
 
 
-def _obstacles(miner: MinerMeasures, config: ScoringConfig) -> tuple[str, ...]:
+def _obstacles(miner: MinerMeasures, probes: ProbeFindings, config: ScoringConfig) -> tuple[str, ...]:
     """Why this miner earns nothing; empty when it earns."""
     now = miner.now
     reasons = []
     if miner.uid is None:
         reasons.append("the hotkey is no longer registered on the subnet")
     reasons += _rejection(miner, config)
+    if copy := probes.copy_by(miner.hotkey):
+        reasons.append(copy_words(copy))
     if not miner.requests:
         reasons.append("no request reached this miner: check that its axon is registered and reachable")
     elif not miner.answered:
@@ -144,17 +163,20 @@ def _report(miner: MinerMeasures) -> dict[str, object]:
 
 
 def _zero(miner: MinerMeasures, reasons: tuple[str, ...]) -> MinerScore:
-    parts = dict.fromkeys(("throughput", "latency", "verification", "reliability"))
+    parts = dict.fromkeys(("throughput", "latency", "verification", "reliability", "machine"))
     return MinerScore.model_validate(_report(miner) | parts | {"score": 0.0, "reasons": reasons})
 
 
-def _earned(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig) -> MinerScore:
+def _earned(
+    miner: MinerMeasures, compared: _Comparison, probes: ProbeFindings, config: ScoringConfig
+) -> MinerScore:
     throughput = compared.throughput[miner.hotkey]
     latency = compared.latency.get(miner.hotkey, throughput)
     passes = miner.now.passes + miner.earlier.passes + config.virtual_passes
     verification = passes / (passes + miner.now.fails + miner.earlier.fails)
-    answers = miner.answered + config.virtual_answers
-    reliability = answers / (answers + miner.failed)
+    requests = miner.answered + miner.failed + config.virtual_answers
+    reliability = (requests - miner.failed_weight) / requests
+    machine = probes.machine_factor(miner.hotkey)
     unit = config.base_share + config.latency_share * latency + config.verification_share * verification
     return MinerScore.model_validate(
         _report(miner)
@@ -163,8 +185,12 @@ def _earned(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig) 
             "latency": latency,
             "verification": verification,
             "reliability": reliability,
-            "score": min(1.0, reliability * throughput * unit),
-            "reasons": tuple(_remarks(miner, compared, config)),
+            "machine": machine,
+            "score": min(1.0, reliability * machine * throughput * unit),
+            "reasons": (
+                *_remarks(miner, compared, config),
+                *probe_remarks(probes, miner.hotkey),
+            ),
         }
     )
 

@@ -14,7 +14,7 @@ from validator.block_window import BlockWindow
 from validator.clock import Clock
 from validator.epoch_state import EpochState
 from validator.epoch_summary import EpochSummary
-from validator.miner_status import EpochAudits, miner_status
+from validator.miner_status import EpochAudits, miner_status, probe_status
 from validator.record_follower import RecordFollower
 from validator.request_state import RequestState
 from validator.scoring import MinerScore
@@ -150,7 +150,8 @@ def _miner(sources: StatusSources, hotkey: str) -> dict[str, Any]:
     audits = [
         EpochAudits(one.number, one.phase, sources.requests.verdicts(one.number, hotkey)) for one in recent
     ]
-    return miner_status(hotkey, before.get(hotkey, NEWCOMER), audits, sources.scoring)
+    status = miner_status(hotkey, before.get(hotkey, NEWCOMER), audits, sources.scoring)
+    return status | {"probes": probe_status(hotkey, sealed.summary().probes) if sealed else None}
 
 
 def _epochs(epochs: EpochState) -> dict[str, Any]:

@@ -15,6 +15,9 @@ CONNECT_DEADLINE_S = 10.0
 SILENCE_DEADLINE_S = 660.0
 """Longer than any gateway waits for a miner: it is the gateway that gives up, and records that."""
 
+REQUEST_ID_HEADER = "x-request-id"
+"""In which the gateway names the last attempt that it made, if any."""
+
 _EVENT = "data: "
 _QUOTED_CHARS = 200
 _REFUSED_CALLER = frozenset({401, 403})
@@ -38,14 +41,27 @@ def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None), trust_env=False)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What came of a request.
+
+    Attributes:
+        text: of the first choice; None when the miner did not answer, which the gateway has recorded.
+        request_id: under which the gateway recorded it; None when no miner was asked.
+    """
+
+    text: str | None
+    request_id: str | None = None
+
+
 class GatewayClient:
     """A client of one gateway."""
 
     def __init__(self, http: httpx.AsyncClient, gateway: GatewayAddress, signer: Signer) -> None:
         self._http, self._gateway, self._signer = http, gateway, signer
 
-    async def ask(self, draft: Draft, miner_hotkey: str) -> str | None:
-        """The text of the first choice; None when the miner did not answer, which the gateway has recorded.
+    async def ask(self, draft: Draft, miner_hotkey: str) -> Reply:
+        """What the miner answered.
 
         Raises:
             GatewayTrouble: the gateway can't be reached, or does not let this auditor choose miners.
@@ -54,10 +70,13 @@ class GatewayClient:
         headers = direct_request(self._signer, draft.path, body, self._gateway.hotkey, miner_hotkey)
         headers["content-type"] = "application/json"
         url = self._gateway.url.rstrip("/") + draft.path
+        request_id: str | None = None
         try:
-            answer = await self._http.post(url, content=body, headers=headers)
+            async with self._http.stream("POST", url, content=body, headers=headers) as answer:
+                request_id = answer.headers.get(REQUEST_ID_HEADER)
+                await answer.aread()
         except httpx.ReadError:
-            return None
+            return Reply(None, request_id)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise GatewayTrouble(f"the gateway at {self._gateway.url} can't be reached: {error!r}") from None
         if answer.status_code in _REFUSED_CALLER:
@@ -66,7 +85,8 @@ class GatewayClient:
                 f"it with --trusted-callers {self._signer.ss58_address}, and name its hotkey to this auditor "
                 "with --gateway-hotkey"
             )
-        return first_text(answer.text, draft.streamed) if answer.status_code == httpx.codes.OK else None
+        answered = answer.status_code == httpx.codes.OK
+        return Reply(first_text(answer.text, draft.streamed) if answered else None, request_id)
 
 
 def first_text(answer: str, streamed: bool) -> str | None:

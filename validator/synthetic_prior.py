@@ -10,7 +10,8 @@ import math
 import random
 from typing import Any
 
-from validator.synthetic_shapes import CHAT_PATH, COMPLETIONS_PATH, Role, Shape, Turn
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
+from validator.synthetic_shapes import Role, Shape, Turn
 
 MEDIAN_PROMPT_CHARS = 110.0
 PROMPT_CHARS_SIGMA = 1.35

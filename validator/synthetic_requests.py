@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.inference_paths import CHAT_PATH
 from validator.synthetic_prompts import Opening, PromptSource
-from validator.synthetic_shapes import CHAT_PATH, TEXT_FIELDS, Identity, Shape, Turn
+from validator.synthetic_shapes import TEXT_FIELDS, Identity, Shape, Turn
 
 KEPT_CONVERSATIONS = 256
 """Answered conversations that can be gone on with; the oldest make room."""

@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from shared.identifiers import Message
-
-CHAT_PATH: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-COMPLETIONS_PATH: Literal["/v1/completions"] = "/v1/completions"
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 
 Role = Literal["system", "developer", "user", "assistant"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from validator.clock import Clock
-from validator.synthetic_client import GatewayTrouble
+from validator.synthetic_client import GatewayTrouble, Reply
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_rate import needed_rate, next_request
 from validator.synthetic_requests import Draft, RequestWriter
@@ -36,8 +36,8 @@ Sleep = Callable[[float], Awaitable[None]]
 class Asking(Protocol):
     """What carries a request to a miner."""
 
-    async def ask(self, draft: Draft, miner_hotkey: str) -> str | None:
-        """The answer's text, or None.
+    async def ask(self, draft: Draft, miner_hotkey: str) -> Reply:
+        """What the miner answered, if it did.
 
         Raises:
             GatewayTrouble: no miner is to blame.
@@ -119,16 +119,28 @@ class SyntheticTraffic:
 
     async def ask(self, miner_hotkey: str) -> None:
         """Send one request to that miner, and learn from the answer what can be said next."""
+        draft, reply = await self._send(miner_hotkey)
+        if reply is not None and reply.text is not None:
+            self._writer.answered(draft, reply.text)
+
+    async def probe(self, miner_hotkey: str) -> str | None:
+        """Send one request of a round; its id, once it has ended, or None.
+
+        Nothing goes on from its answer: the ids of rounds are published, and would tell what does.
+        """
+        _, reply = await self._send(miner_hotkey)
+        return reply.request_id if reply else None
+
+    async def _send(self, miner_hotkey: str) -> tuple[Draft, Reply | None]:
         draft = self._writer.write(self._observer.reservoir.draw())
         self._observer.note_own(draft.body)
         try:
-            text = await self._client.ask(draft, miner_hotkey)
+            reply = await self._client.ask(draft, miner_hotkey)
         except GatewayTrouble as error:
             self._troubles.report(SUBJECT, f"{error}; miners with few clients are not audited enough")
-            return
+            return draft, None
         self._troubles.clear(SUBJECT)
-        if text is not None:
-            self._writer.answered(draft, text)
+        return draft, reply
 
     def _save(self) -> None:
         self._saved_at_ms = self._clock()

@@ -61,9 +61,7 @@ class TokenLikelihoods:
         block = _Block(self._rule, contenders, noise, emitted, thresholds)
         few = block.nearest()
         floor = ANY_SHARE / processed.logits.shape[1]
-        likely = [
-            (few if one.known_noise else block).log_likelihood(one, floor) for one in self.alternatives
-        ]
+        likely = [(few if one.known_noise else block).log_likelihood(one, floor) for one in self.alternatives]
         places = outputs.cpu()
         self._found[places] = torch.stack(likely, dim=1).cpu()
         self._leads[places] = few.lead().cpu()

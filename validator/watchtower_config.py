@@ -30,6 +30,9 @@ class WatchtowerConfig:
     netuid: int = setting(97, "subnet", check=between(0, 65535))
     network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the watchtower's state")
+    calibration: str | None = setting(
+        None, "calibration file, or URL of a gateway that serves it, to check the p-values of audits with"
+    )
     poll_seconds: float = setting(60.0, "seconds between looks at the source", check=at_least(0.1))
     max_age_seconds: float = setting(
         7200.0, "an epoch that was closed longer ago is not copied", check=at_least(1)

@@ -14,6 +14,7 @@ from validator.database import Database, followed
 from validator.epoch_check import Expectations, FollowedEpoch, check_latest
 from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import EpochSummary
+from validator.known_calibration import KnownCalibration
 from validator.supervision import run_until
 from validator.troubles import Troubles
 from validator.watchtower_config import WatchtowerConfig
@@ -76,7 +77,9 @@ class Watchtower:
         hotkey: str,
         database: Database,
         clock: Clock,
+        calibration: KnownCalibration | None = None,
     ) -> None:
+        self._calibration = calibration
         self._config, self._reader, self._chain = config, reader, chain
         self._hotkey, self._clock = hotkey, clock
         self.state, self.weights = FollowedState(database), WeightQueue(database)
@@ -94,7 +97,11 @@ class Watchtower:
         publisher = self._config.publisher or most_staked_validator(await self._chain.neurons(), self._hotkey)
         last = await asyncio.to_thread(self.state.last, publisher)
         expected = Expectations(
-            publisher, self._config.netuid, round(self._config.max_age_seconds * 1000), self._clock()
+            publisher,
+            self._config.netuid,
+            round(self._config.max_age_seconds * 1000),
+            self._clock(),
+            self._calibration,
         )
         try:
             summary, found = await asyncio.to_thread(check_latest, self._reader, expected, last)

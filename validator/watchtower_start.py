@@ -3,10 +3,12 @@
 import asyncio
 
 from shared.chain import SubtensorChain, check_network
+from shared.errors import ConfigError, ModelError
 from shared.object_store import open_reader
 from shared.wallets import load_wallet
 from validator.clock import unix_ms
 from validator.database import Database, sqlite_url
+from validator.known_calibration import KnownCalibration, known_calibration
 from validator.supervision import stop_on_signals
 from validator.watchtower_config import WatchtowerConfig, source_of
 from validator.watchtower_process import Watchtower
@@ -16,16 +18,17 @@ def run(config: WatchtowerConfig) -> int:
     """Run until a signal, or once; gives the exit status.
 
     Raises:
-        ConfigError: network, wallet, source or state can't be had.
+        ConfigError: network, wallet, source, calibration or state can't be had.
     """
     check_network(config.network)
     wallet = load_wallet(config.wallet, config.hotkey, config.wallet_path)
     reader = open_reader(source_of(config), config.store_endpoint, config.store_region)
+    calibration = _calibration(config)
     database = Database(sqlite_url(config.state_dir.expanduser() / "watchtower.sqlite"))
 
     async def follow() -> int:
         chain = SubtensorChain(config.network, config.netuid, wallet)
-        tower = Watchtower(config, reader, chain, wallet.hotkey.ss58_address, database, unix_ms)
+        tower = Watchtower(config, reader, chain, wallet.hotkey.ss58_address, database, unix_ms, calibration)
         try:
             if config.once:
                 return await tower.once()
@@ -37,3 +40,12 @@ def run(config: WatchtowerConfig) -> int:
             database.close()
 
     return asyncio.run(follow())
+
+
+def _calibration(config: WatchtowerConfig) -> KnownCalibration | None:
+    if config.calibration is None:
+        return None
+    try:
+        return known_calibration(config.calibration, config.state_dir)
+    except ModelError as error:
+        raise ConfigError(str(error)) from None

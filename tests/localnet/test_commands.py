@@ -61,8 +61,12 @@ def test_the_auditor_sends_requests_of_its_own_through_the_gateway_that_runs_wit
 
 
 def test_the_flags_of_gateway_and_watchtower_are_theirs() -> None:
-    gateway = commands.gateway_command(CONFIG, Path("/m"), Path("/c"))
-    assert gateway_config.load_config(gateway[2:], {}, NO_FILE).calibration == "/c"
+    gateway = gateway_config.load_config(
+        commands.gateway_command(CONFIG, Path("/m"), Path("/c"))[2:], {}, NO_FILE
+    )
+    assert gateway.calibration == "/c"
+    assert gateway.anonymous
+    assert gateway.anonymous_requests_per_minute == gateway.anonymous_tokens_per_minute == 0, "on one's own"
     watchtower = commands.watchtower_command(CONFIG, "5Publisher", Path("/c"))
     assert watchtower_config.load_config(watchtower[2:], {}, NO_FILE).calibration == "/c"
 

@@ -31,12 +31,15 @@ from validator.epochs import EpochLoop, EpochTerms
 from validator.metagraph import Metagraph
 from validator.publishing import publish
 from validator.request_state import RequestState
+from validator.round_book import RoundBook
+from validator.round_state import RoundState
 from validator.scoring_config import ScoringConfig
 from validator.weight_setter import WeightSetter
 from validator.weight_state import WeightQueue
 
 NETUID = 97
 EPOCH_SECONDS = 60.0
+ROUND_KEY = bytes(32)
 
 
 def subnet() -> list[Neuron]:
@@ -76,7 +79,7 @@ class AuditRig:
         self.clock = clock or ExampleClock(block_number(self.chain.height).timestamp_ms)
         self.auditor = ExampleAuditor({CHEAT.ss58_address: "fail"})
         self.requests, self.epochs = RequestState(database), EpochState(database)
-        self.weights = WeightQueue(database)
+        self.weights, self.rounds = WeightQueue(database), RoundState(database)
         self.blocks, self.metagraph = BlockWindow(self.chain), Metagraph(self.chain)
         self.audits = AuditLoop(self.requests, self.auditor, self.blocks, self.metagraph, config, self.clock)
         terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, config)
@@ -90,6 +93,7 @@ class AuditRig:
             signer,
             self.clock,
             lambda: 0.5,
+            RoundBook(self.rounds, ROUND_KEY, config),
         )
         self.setter = WeightSetter(self.chain, self.weights, signer.ss58_address, NETUID)
         self.loop.ensure_open()
@@ -129,9 +133,9 @@ class AuditRig:
         """Publish as the process does."""
         sealed = self.epochs.oldest_unpublished()
         assert sealed is not None
-        files = epoch_files(
-            sealed.number, self.requests.facts(sealed.number), self.requests.verdicts(sealed.number)
-        )
+        number = sealed.number
+        requests, verdicts = self.requests.facts(number), self.requests.verdicts(number)
+        files = epoch_files(number, requests, verdicts, self.rounds.of(number))
         publish(store, sealed, files)
         self.epochs.mark_published(sealed.number)
         self.requests.forget(sealed.number - 1)

@@ -12,8 +12,8 @@ from shared.errors import ChainUnavailable
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
 from validator.challenge_selection import record_seed
-from validator.evidence import log_e_value
-from validator.verdicts import Evidence, Verdict, VerdictOutcome
+from validator.evidence import PROVEN_LOG_E, log_e_value
+from validator.verdicts import Check, Evidence, Statistic, Verdict, VerdictOutcome
 
 GATEWAY = Keypair.create_from_uri("//Gateway")
 AUDITOR = Keypair.create_from_uri("//Auditor")
@@ -47,7 +47,7 @@ def example_receipt(miner: Keypair, request_id: str, body: str, output_tokens: i
         calibration_digest=sha256_hex(b"calibration"),
         num_layers=3,
         choices=(choice,),
-        merkle_root=sha256_hex(b"root"),
+        merkle_root=sha256_hex(f"root of {request_id}".encode()),
         leaves=12,
         received_at_ms=START_MS,
         first_token_at_ms=START_MS + 50,
@@ -101,8 +101,14 @@ def example_record(
     )
 
 
-UNREMARKABLE = (Evidence(statistic="typical", score=1.0, p_value=0.5),)
-LOG_E: Mapping[VerdictOutcome, float] = {"pass": log_e_value(UNREMARKABLE), "fail": 13.8, "inconclusive": 0.0}
+COMPARED: tuple[Statistic, ...] = ("typical", "mean", "replay")
+UNREMARKABLE = tuple(Evidence(statistic=name, score=1.0, p_value=0.5) for name in COMPARED)
+LOG_E: Mapping[VerdictOutcome, float] = {
+    "pass": log_e_value(UNREMARKABLE),
+    "fail": PROVEN_LOG_E,
+    "inconclusive": 0.0,
+}
+CHECKS: Mapping[VerdictOutcome, Check] = {"pass": "all", "fail": "sketch", "inconclusive": "request"}
 """What audits count: a pass with a p-value of about one half, a failed exact check, and nothing."""
 
 
@@ -115,7 +121,7 @@ def example_verdict(
         miner_uid=record.miner_uid,
         miner_hotkey=record.miner_hotkey,
         outcome=outcome,
-        check="all" if outcome == "pass" else "sketch",
+        check=CHECKS[outcome],
         reason="every check held" if outcome == "pass" else "the sketches are too far off",
         evidence=UNREMARKABLE if outcome == "pass" else (),
         log_e=LOG_E[outcome] if log_e is None else log_e,

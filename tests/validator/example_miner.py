@@ -27,6 +27,7 @@ from shared.challenges import (
     sign_answer,
 )
 from shared.commitments import ChoiceShape, Commitment
+from shared.inference_paths import CHAT_PATH
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, RequestRecord
 from shared.reference_model import ReferenceModel
@@ -36,7 +37,6 @@ from tests.models import TINY_MODEL
 from tests.shared.keys import MINER
 from tests.validator.example_generation import HONEST, Generated, Writing, delivered_text, generate
 from tests.validator.example_model import bfloat16_engine, decoder, defaults, renderer
-from validator.prompt_rendering import CHAT_PATH
 from validator.sampling_rules import SamplingRule, sampling_rule
 
 FINISHED_AT_MS = 1_700_000_001_000

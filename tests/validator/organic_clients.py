@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from tests.gateway.scripted_miner import MODEL, WORDS
 from validator.synthetic_corpus import CorpusPrompts, load_corpus
 from validator.synthetic_prompts import GrammarPrompts, Opening, PromptSource
-from validator.synthetic_shapes import CHAT_PATH, COMPLETIONS_PATH
 
 ANSWER = "".join(WORDS)
 """What the scripted miner answers to everything."""

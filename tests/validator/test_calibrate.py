@@ -12,7 +12,8 @@ import pytest
 
 from localnet.config import PROJECT_ROOT
 from localnet.wallets import create_party
-from shared.calibration import CALIBRATION_FILE, read_calibration, write_calibration
+from shared.calibration import read_calibration, write_calibration
+from shared.calibration_header import CALIBRATION_FILE
 from shared.canonical import sha256_hex
 from shared.errors import ConfigError, ModelError
 from shared.records import RequestRecord

@@ -1,9 +1,9 @@
 import json
 from itertools import count
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from validator.calibration_prompts import calibration_chats
 from validator.calibration_requests import WAVES, NoiseRequest, noise_requests, waves
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 
 REQUESTS = 96
 

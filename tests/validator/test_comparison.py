@@ -51,7 +51,7 @@ def test_speed_is_over_the_whole_answer_and_finite() -> None:
 
 def test_a_shape_is_lengths_choices_and_streaming() -> None:
     record = example_record(1, output_tokens=40)
-    shape, _ = speed_sample(facts(record))
+    shape = speed_sample(facts(record)).shape
     other_shapes = (
         facts(record, prompt_tokens=100),
         facts(record, output_tokens=100),
@@ -65,7 +65,7 @@ def test_a_shape_is_lengths_choices_and_streaming() -> None:
 
 def test_promptness_is_measured_where_there_was_a_first_token_to_see() -> None:
     taken = promptness_samples([facts(example_record(1)), facts(example_record(2, ttft_ms=None))], 50.0)
-    assert [value for _, value in taken] == [1 / 150]
+    assert [one.value for one in taken] == [1 / 150]
 
 
 def test_nobody_and_nothing_compares_to_nothing() -> None:
@@ -74,29 +74,29 @@ def test_nobody_and_nothing_compares_to_nothing() -> None:
 
 
 def test_a_miner_alone_is_the_best() -> None:
-    assert compare({"a": [("short", 3.0), ("long", 7.0)]}) == {"a": 1.0}
+    assert compare({"a": [Sample("short", 3.0), Sample("long", 7.0)]}) == {"a": 1.0}
 
 
 def test_half_the_speed_is_half_the_figure() -> None:
-    fast = [("short", 10.0), ("long", 40.0), ("long", 44.0)]
-    slow = [(shape, value / 2) for shape, value in fast]
+    fast = [Sample("short", 10.0), Sample("long", 40.0), Sample("long", 44.0)]
+    slow = [one._replace(value=one.value / 2) for one in fast]
     assert compare({"fast": fast, "slow": slow, "other": fast}) == {"fast": 1.0, "slow": 0.5, "other": 1.0}
 
 
 def test_a_shape_that_one_miner_alone_has_seen_compares_nothing() -> None:
-    fair = {"a": [("short", 10.0)] * 3, "b": [("short", 10.0)] * 3}
-    odd = fair | {"b": [*fair["b"], *[("strange", 1000.0)] * 9]}
+    fair = {"a": [Sample("short", 10.0)] * 3, "b": [Sample("short", 10.0)] * 3}
+    odd = fair | {"b": [*fair["b"], *[Sample("strange", 1000.0)] * 9]}
     assert compare(odd) == compare(fair) == {"a": 1.0, "b": 1.0}
 
 
 def test_a_miner_with_nothing_comparable_is_compared_by_its_median() -> None:
-    taken = compare({"a": [("x", 10.0)], "b": [("x", 10.0)], "c": [("y", 5.0)]})
+    taken = compare({"a": [Sample("x", 10.0)], "b": [Sample("x", 10.0)], "c": [Sample("y", 5.0)]})
     assert taken == {"a": 1.0, "b": 1.0, "c": 0.5}
 
 
 def test_many_answers_give_a_miner_no_larger_voice_in_the_reference() -> None:
-    quiet = {"a": [("x", 10.0)], "b": [("x", 20.0)], "c": [("x", 30.0)]}
-    loud = quiet | {"c": [("x", 30.0)] * 500}
+    quiet = {"a": [Sample("x", 10.0)], "b": [Sample("x", 20.0)], "c": [Sample("x", 30.0)]}
+    loud = quiet | {"c": [Sample("x", 30.0)] * 500}
     assert compare(loud) == compare(quiet)
 
 
@@ -108,7 +108,7 @@ def over_many_shapes(chance: random.Random, count: int) -> dict[str, list[Sample
     allowed = [chance.lognormvariate(0, 1) for _ in range(24)]
     return {
         name: [
-            (shape, allowed[shape] * speed * chance.lognormvariate(0, 0.1))
+            Sample(shape, allowed[shape] * speed * chance.lognormvariate(0, 0.1))
             for shape in chance.choices(range(24), k=count)
         ]
         for name, speed in SPEEDS.items()
@@ -148,8 +148,8 @@ def test_more_turns_change_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_machines_that_share_shapes_with_different_neighbours_are_compared_through_them() -> None:
-    fast_and_middle = {"fast": [("x", 40.0)], "middle": [("x", 20.0), ("y", 2.0)]}
-    figures = compare(fast_and_middle | {"slow": [("y", 1.0)]})
+    fast_and_middle = {"fast": [Sample("x", 40.0)], "middle": [Sample("x", 20.0), Sample("y", 2.0)]}
+    figures = compare(fast_and_middle | {"slow": [Sample("y", 1.0)]})
     assert figures == pytest.approx({"fast": 1.0, "middle": 0.5, "slow": 0.25}, rel=0.02)
 
 
@@ -184,7 +184,7 @@ def test_without_shapes_refusing_long_prompts_would_gain() -> None:
     chance = random.Random(1)
     miners = {name: answers(1.0, chance, 200, [20, 200, 8000]) for name in "abc"}
     blind = {
-        name: [(None, value) for _, value in own]
+        name: [one._replace(shape=None) for one in own]
         for name, own in (miners | {"picky": answers(1.0, chance, 200, [20])}).items()
     }
     assert compare(blind)["a"] < 0.9
@@ -193,17 +193,26 @@ def test_without_shapes_refusing_long_prompts_would_gain() -> None:
 @given(
     st.dictionaries(
         st.sampled_from("abcd"),
-        st.lists(st.tuples(st.sampled_from("xyz"), st.floats(1e-3, 1e6)), max_size=8),
+        st.lists(
+            st.builds(
+                Sample,
+                st.sampled_from("xyz"),
+                st.floats(1e-3, 1e6),
+                st.sampled_from([None, "one", "two", "three"]),
+            ),
+            max_size=12,
+        ),
     ),
+    st.sampled_from([0.0, 0.025, 0.3, 0.5]),
     st.randoms(use_true_random=False),
 )
 def test_figures_are_shares_with_one_best_in_any_order(
-    samples: dict[str, list[Sample]], chance: random.Random
+    samples: dict[str, list[Sample]], share: float, chance: random.Random
 ) -> None:
-    figures = compare(samples)
+    figures = compare(samples, share)
     assert figures.keys() == {hotkey for hotkey, own in samples.items() if own}
     assert all(0 < figure <= 1 for figure in figures.values())
     assert not figures or max(figures.values()) == 1.0
     shuffled = [(hotkey, chance.sample(own, len(own))) for hotkey, own in samples.items()]
     chance.shuffle(shuffled)
-    assert compare(dict(shuffled)) == figures
+    assert compare(dict(shuffled), share) == figures

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from shared.answer_text import AnswerText
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.records import ChoiceRecord, RequestRecord
 from tests.models import demo_model
 from tests.validator.auditor_examples import example_record
 from validator.delivered_text import TextCheck, check_delivered_text
 from validator.detokenization import TextDecoder, TextRule
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH, load_tokenizer
+from validator.prompt_rendering import load_tokenizer
 
 EOS = 2
 """<|im_end|> of the demo model."""

@@ -27,12 +27,15 @@ from validator.epoch_summary import (
     parse_message,
     requests_key,
     results_of,
+    rounds_key,
     seal,
     summary_key,
     verdicts_key,
 )
 from validator.measurement import EpochInputs
+from validator.probe_rounds import ProbeRound
 from validator.request_facts import RequestFacts
+from validator.round_history import RoundInputs
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Verdict
 
@@ -40,10 +43,10 @@ HOUR_MS = 3_600_000
 
 
 class Published:
-    """A store with two epochs, and the means to tamper with the second."""
+    """A store with epochs, and the means to tamper with the newest."""
 
-    def __init__(self, store: FolderStore, now_ms: int) -> None:
-        self.store, self.now_ms = store, now_ms
+    def __init__(self, store: FolderStore, now_ms: int, newest: int = 2) -> None:
+        self.store, self.now_ms, self.newest = store, now_ms, newest
 
     def expected(self, **changes: Any) -> Expectations:
         values: dict[str, Any] = {
@@ -57,19 +60,28 @@ class Published:
     def followed(self, epoch: int) -> FollowedEpoch:
         return FollowedEpoch(epoch, self.store.get(summary_key(epoch)))
 
-    def summary(self, epoch: int = 2) -> EpochSummary:
-        return parse_message(EpochSummary, self.store.get(summary_key(epoch)), "summary")
+    def summary(self, epoch: int | None = None) -> EpochSummary:
+        return parse_message(EpochSummary, self.store.get(summary_key(epoch or self.newest)), "summary")
 
     def requests(self) -> list[RequestFacts]:
-        return parse_lines(RequestFacts, self.store.get(requests_key(2)), "requests")
+        return parse_lines(RequestFacts, self.store.get(requests_key(self.newest)), "requests")
 
     def verdicts(self) -> list[Verdict]:
-        return parse_lines(Verdict, self.store.get(verdicts_key(2)), "verdicts")
+        return parse_lines(Verdict, self.store.get(verdicts_key(self.newest)), "verdicts")
 
-    def replace(self, data: bytes, epoch: int = 2) -> None:
+    def rounds(self) -> RoundInputs:
+        summary = self.summary()
+        before = self.summary(self.newest - 1).rounds_after
+        return RoundInputs(summary.round_secret, summary.round_commitment, self.held(), before)
+
+    def held(self) -> list[ProbeRound]:
+        return parse_lines(ProbeRound, self.store.get(rounds_key(self.newest)), "rounds")
+
+    def replace(self, data: bytes, epoch: int | None = None) -> None:
         """Put other bytes in a summary's place, and point to them."""
-        self.store.put(summary_key(epoch), data)
-        pointer = LatestEpoch(epoch=2, digest=sha256_hex(self.store.get(summary_key(2))))
+        self.store.put(summary_key(epoch or self.newest), data)
+        newest = self.store.get(summary_key(self.newest))
+        pointer = LatestEpoch(epoch=self.newest, digest=sha256_hex(newest))
         self.store.put(LATEST_KEY, canonical_json(pointer))
 
     def lie(self, signer: Keypair = AUDITOR, **changes: Any) -> None:
@@ -80,11 +92,13 @@ class Published:
 
     def lie_with_evidence(self, requests: list[RequestFacts], verdicts: list[Verdict]) -> None:
         """The publisher signs other evidence, with the scores that follow from it."""
-        files = epoch_files(2, requests, verdicts)
+        files = epoch_files(self.newest, requests, verdicts)
         for key, data in files.items():
             self.store.put(key, data)
         summary = self.summary()
-        inputs = EpochInputs(2, requests, verdicts, summary.miners, summary.history)
+        inputs = EpochInputs(
+            self.newest, requests, verdicts, summary.miners, summary.history, rounds=self.rounds()
+        )
         self.lie(files=file_digests(files), **dict(results_of(inputs, summary.scoring)))
 
     def refusal(self, last: FollowedEpoch | None = None, **changes: Any) -> str:
@@ -301,14 +315,16 @@ def test_weights_that_do_not_follow_are_refused(
 def test_other_constants_are_refused(published: Published) -> None:
     summary = published.summary()
     lenient = summary.scoring.model_copy(update={"reject_log_evidence": 1000.0})
-    inputs = EpochInputs(2, published.requests(), published.verdicts(), summary.miners, summary.history)
+    requests, verdicts = published.requests(), published.verdicts()
+    inputs = EpochInputs(2, requests, verdicts, summary.miners, summary.history, rounds=published.rounds())
     published.lie(scoring=lenient, **dict(results_of(inputs, lenient)))
     assert published.refusal() == "constants"
 
 
 def test_a_forgiven_past_is_refused(published: Published) -> None:
     summary = published.summary()
-    inputs = EpochInputs(2, published.requests(), published.verdicts(), summary.miners, ())
+    requests, verdicts = published.requests(), published.verdicts()
+    inputs = EpochInputs(2, requests, verdicts, summary.miners, (), rounds=published.rounds())
     published.lie(history=(), **dict(results_of(inputs, summary.scoring)))
     assert published.refusal() == "history"
 
@@ -384,6 +400,16 @@ def test_a_pass_that_weighs_more_or_less_than_its_evidence_is_refused(published:
     for weight in (passed.log_e + 5.0, passed.log_e - 5.0):
         published.lie_with_evidence(
             published.requests(), [passed.model_copy(update={"log_e": weight}), *others]
+        )
+        assert published.refusal() == "evidence"
+
+
+def test_a_failure_that_weighs_more_or_less_than_its_check_is_refused(published: Published) -> None:
+    failed = next(one for one in published.verdicts() if one.outcome == "fail")
+    others = [one for one in published.verdicts() if one != failed]
+    for weight in (failed.log_e + 1.0, failed.log_e - 1.0, 0.0):
+        published.lie_with_evidence(
+            published.requests(), [failed.model_copy(update={"log_e": weight}), *others]
         )
         assert published.refusal() == "evidence"
 

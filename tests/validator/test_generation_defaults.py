@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from shared.errors import ModelError
+from shared.inference_paths import COMPLETIONS_PATH
+from shared.model_identity import LEAST_CONTEXT_TOKENS
 from tests.models import demo_model
 from tests.validator.vllm_sampling import VllmSampling
 from validator.generation_defaults import GenerationDefaults
-from validator.prompt_rendering import COMPLETIONS_PATH
 
 EOS = 2
 """<|im_end|> of the demo model."""
@@ -58,6 +59,13 @@ def test_words_are_encoded_without_special_tokens() -> None:
     defaults = GenerationDefaults.load(str(demo_model()))
     assert defaults.encode("") == []
     assert len(defaults.encode(" dragon")) >= 1
+
+
+def test_an_answer_may_fill_the_models_own_context_where_that_is_short(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert GenerationDefaults.load(str(folder)).context_limit == LEAST_CONTEXT_TOKENS
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1024}))
+    assert GenerationDefaults.load(str(folder)).context_limit == 1024
 
 
 def test_a_folder_without_a_configuration_is_refused_in_words(folder: Path) -> None:

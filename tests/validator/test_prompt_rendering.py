@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ModelError, NotReproducible
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import (
     LOOPING_OVER_PARTS,
@@ -16,7 +17,7 @@ from tests.validator.vllm_renderer import (
     model_with_template,
 )
 from validator.chat_templates import ChatTemplate
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH, PromptRenderer
+from validator.prompt_rendering import PromptRenderer
 
 USER = {"role": "user", "content": "What is the capital of Côte d'Ivoire? 🌍"}
 CALL = {

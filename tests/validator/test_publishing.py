@@ -46,6 +46,7 @@ async def test_an_epoch_is_published_and_its_texts_are_not(database: Database, s
     assert store.keys("epochs/") == [
         "epochs/1.json",
         "epochs/1/requests.jsonl",
+        "epochs/1/rounds.jsonl",
         "epochs/1/verdicts.jsonl",
         "epochs/latest.json",
     ]
@@ -59,7 +60,7 @@ async def test_an_epoch_is_published_and_its_texts_are_not(database: Database, s
     assert rig.requests.facts(1) == [], "only the newest published epoch is kept"
 
 
-@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("writes", range(5))
 async def test_a_crash_at_any_write_is_made_good_by_publishing_again(
     database: Database, tmp_path: Path, writes: int
 ) -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from shared.canonical import canonical_json, sha256_hex, token_ids_digest
 from shared.records import RequestRecord
-from tests.validator.auditor_examples import SECRET, example_record
+from tests.validator.auditor_examples import ALSO_HONEST, HONEST, SECRET, example_record
 from validator.request_facts import RequestFacts, facts_of
 
 
@@ -78,6 +78,44 @@ def test_no_words_fit_where_a_clients_request_is_named(name: str) -> None:
     fields = json.loads(canonical_json(facts_of(example_record(1)))) | {"client_request": name}
     with pytest.raises(ValidationError):
         RequestFacts.model_validate_json(json.dumps(fields))
+
+
+CLIENT = "0123456789abcdef" * 2
+
+
+def test_a_clients_name_is_another_one_in_every_epoch_and_at_every_miner() -> None:
+    asked = [
+        example_record(number, miner).model_copy(update={"client": CLIENT})
+        for number, miner in enumerate([HONEST, HONEST, ALSO_HONEST])
+    ]
+    first, second, elsewhere = (facts_of(one, epoch=7).client for one in asked)
+    assert first == second != elsewhere
+    later = facts_of(asked[0], epoch=8).client
+    names = {first, elsewhere, later}
+    assert len(names) == 3
+    assert CLIENT not in names
+
+
+def test_the_gateways_own_name_of_a_client_is_not_published() -> None:
+    record = example_record(1).model_copy(update={"client": CLIENT})
+    assert CLIENT not in canonical_json(facts_of(record)).decode()
+
+
+def test_records_and_facts_from_before_clients_were_named_are_read() -> None:
+    record, facts = example_record(1), facts_of(example_record(1))
+    for message in (record, facts):
+        fields = json.loads(canonical_json(message))
+        del fields["client"]
+        old = type(message).model_validate_json(json.dumps(fields))
+        assert (old.client, old) == (None, message)
+
+
+@pytest.mark.parametrize("name", ["", "alice@example.org", "0123456789ABCDEF" * 2, CLIENT + "0", "192.0.2.1"])
+def test_no_words_fit_where_a_client_is_named(name: str) -> None:
+    for message in (example_record(1), facts_of(example_record(1))):
+        fields = json.loads(canonical_json(message)) | {"client": name}
+        with pytest.raises(ValidationError):
+            type(message).model_validate_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize("served", [None, "request-000000"])

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import NotReproducible
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.sampling_noise import choice_seed
 from tests.models import demo_model
 from tests.validator.vllm_sampling import CONTEXT, PROMPT_TOKENS, VllmSampling, request_fields
 from validator.generation_defaults import GenerationDefaults
-from validator.prompt_rendering import CHAT_PATH, COMPLETIONS_PATH
 from validator.sampling_request import UNSUPPORTED_FIELDS, SamplingRequest
 from validator.sampling_rules import SamplingRule, sampling_rule
 

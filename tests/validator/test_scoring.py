@@ -1,3 +1,4 @@
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from tests.validator.auditor_examples import (
     many_records,
 )
 from validator.audit_history import EpochTally, MinerHistory
+from validator.challenge_selection import selection_draw
+from validator.evidence import PROVEN_LOG_E, STAKE
 from validator.measurement import EpochInputs, RegisteredMiner
 from validator.request_facts import facts_of
 from validator.scoring import MinerScore, score
@@ -115,12 +118,25 @@ def test_all_audits_failing_slightly_earns_nothing_before_the_test_rejects() -> 
 
 def test_who_cheats_early_in_an_epoch_and_passes_late_is_not_paid() -> None:
     records = many_records(HONEST, 1, range(60))
-    early = [example_verdict(record, block_number(1), "fail") for record in records[:2]]
-    late = [example_verdict(record, block_number(2), "pass") for record in records[2:]]
+    early = [example_verdict(record, block_number(1), "fail") for record in records[:8]]
+    late = [example_verdict(record, block_number(2), "pass", math.log(1 - STAKE)) for record in records[8:]]
     scored = of(score(inputs_of(records, early + late, [HONEST]), CONFIG), HONEST)
+    assert scored.score == 0.0
+    assert "the sequential test rejects this hotkey" in scored.reasons[0]
+
+
+def test_a_rejection_stands_for_the_epoch_though_passes_follow_it() -> None:
+    records = many_records(HONEST, 1, range(60))
+    by_draw = sorted(
+        (example_verdict(record, block_number(1)) for record in records),
+        key=lambda one: selection_draw(one.challenge_seed),
+    )
+    failed = [one.model_copy(update={"outcome": "fail", "log_e": PROVEN_LOG_E}) for one in by_draw[:2]]
+    passed = [one.model_copy(update={"log_e": -0.5}) for one in by_draw[2:]]
+    scored = of(score(inputs_of(records, failed + passed, [HONEST]), CONFIG), HONEST)
     assert scored.log_evidence == 0.0
     assert scored.score == 0.0
-    assert "stood at 13.82 in this epoch" in scored.reasons[0]
+    assert "stood at 17.27 in this epoch" in scored.reasons[0]
     assert "it stands at 0.00 now" in scored.reasons[0]
 
 
@@ -143,7 +159,7 @@ def test_a_reformed_miner_earns_in_the_epoch_after_the_test_has_released_it() ->
 def test_slight_evidence_is_no_obstacle_and_is_told() -> None:
     suspected = alone(["pass"] * 5, [past(HONEST, 60, 0, evidence=7.0)])
     assert suspected.score == 1.0
-    assert "the sequential test stands at 4.76; it rejects from 13.82" in suspected.reasons
+    assert "the sequential test stands at 6.00; it rejects from 13.82" in suspected.reasons
 
 
 def test_bad_audits_expire_from_the_pass_rate() -> None:
@@ -429,6 +445,57 @@ def test_the_same_epoch_has_the_same_bits_as_when_this_was_written() -> None:
     scores = score(epoch_from(rows), CONFIG)
     assert [one.score.hex() for one in scores] == [
         "0x1.0000000000000p+0",
-        "0x1.e660442c8f4aep-1",
-        "0x1.d16fc6726e2a4p-1",
+        "0x1.ec822f6274d76p-1",
+        "0x1.d4961c4d1f51fp-1",
     ]
+
+
+ONE_CLIENT = "ab" * 16
+
+
+def named(records: Sequence[RequestRecord], client: str | None = None) -> list[RequestRecord]:
+    """Each record of a client of its own, or all of one."""
+    return [one.model_copy(update={"client": client or f"{place:032x}"}) for place, one in enumerate(records)]
+
+
+def test_answers_to_oneself_make_nobody_faster() -> None:
+    own = named(many_records(HONEST, 1, range(20), duration_ms=1000.0))
+    rival = named(many_records(ALSO_HONEST, 2, range(20, 40), duration_ms=1000.0))
+    flood = many_records(HONEST, 1, range(40, 240), duration_ms=50.0)
+    verdicts = verdicts_on(own, ["pass"] * 5) + verdicts_on(rival, ["pass"] * 5)
+
+    def throughput_of_rival(flooding: Sequence[RequestRecord]) -> float | None:
+        inputs = inputs_of([*own, *rival, *flooding], verdicts, [HONEST, ALSO_HONEST])
+        return of(score(inputs, CONFIG), ALSO_HONEST).throughput
+
+    assert throughput_of_rival([]) == throughput_of_rival(named(flood, ONE_CLIENT)) == 1.0
+    fooled = throughput_of_rival(flood)
+    assert fooled is not None
+    assert fooled < 0.1, "which is what counting every answer alike would make of it"
+
+
+def test_answers_to_oneself_hide_no_failures() -> None:
+    answered = named(many_records(HONEST, 1, range(16)))
+    failed = [
+        one.model_copy(update={"client": f"f{place:031x}"})
+        for place, one in enumerate(many_records(HONEST, 1, range(20, 24), outcome="failed"))
+    ]
+    flood = named(many_records(HONEST, 1, range(40, 240)), ONE_CLIENT)
+
+    def reliability(records: Sequence[RequestRecord]) -> float | None:
+        verdicts = verdicts_on(answered, ["pass"] * 5)
+        return of(score(inputs_of(records, verdicts, [HONEST]), CONFIG), HONEST).reliability
+
+    assert reliability([*answered, *failed]) == 18 / 22
+    hidden = reliability([*answered, *failed, *flood])
+    assert hidden is not None
+    assert hidden < 0.83
+    nameless = [one.model_copy(update={"client": None}) for one in flood]
+    assert reliability([*answered, *failed, *nameless]) == 218 / 222, "without names they would be hidden"
+
+
+def test_failing_ones_largest_client_costs_in_full() -> None:
+    answered = named(many_records(HONEST, 1, range(20)))
+    failed = named(many_records(HONEST, 1, range(20, 40), outcome="failed"), ONE_CLIENT)
+    scored = of(score(inputs_of([*answered, *failed], verdicts_on(answered, ["pass"] * 5)), CONFIG), HONEST)
+    assert scored.reliability == 22 / 42

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from shared.model_identity import LEAST_CONTEXT_TOKENS
 from shared.records import ChoiceRecord, Outcome
 from tests.models import demo_model
 from tests.validator.auditor_examples import example_record
@@ -15,7 +16,7 @@ from validator.detokenization import TextDecoder, TextRule
 from validator.findings import Finding
 from validator.prompt_rendering import load_tokenizer
 from validator.sampling_rules import SamplingRule
-from validator.stop_rules import LEAST_CONTEXT_TOKENS, check_stop
+from validator.stop_rules import check_stop
 
 EOS = 2
 """<|im_end|> of the demo model."""

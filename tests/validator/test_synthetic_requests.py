@@ -2,9 +2,10 @@ import json
 import random
 from typing import Any
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from validator.synthetic_prompts import GrammarPrompts, Opening
 from validator.synthetic_requests import KEPT_CONVERSATIONS, Conversations, Draft, RequestWriter, stand_in
-from validator.synthetic_shapes import CHAT_PATH, COMPLETIONS_PATH, Identity, Shape, Turn, shape_of
+from validator.synthetic_shapes import Identity, Shape, Turn, shape_of
 
 IDENTITY = Identity(b"k" * 32)
 

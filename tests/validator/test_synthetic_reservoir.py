@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.inference_paths import CHAT_PATH
 from validator.synthetic_prior import MOST_TURNS, prior_shape
 from validator.synthetic_reservoir import (
     ENOUGH_SHAPES,
@@ -15,7 +16,7 @@ from validator.synthetic_reservoir import (
     another_seed,
     is_round,
 )
-from validator.synthetic_shapes import CHAT_PATH, Shape, Turn
+from validator.synthetic_shapes import Shape, Turn
 
 FINITE = st.floats(-100, 100).map(lambda value: round(value, 3))
 

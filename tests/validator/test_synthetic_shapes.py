@@ -4,14 +4,8 @@ from typing import Any
 import pytest
 
 from gateway.client_request import miner_body, parse_client_request
-from validator.synthetic_shapes import (
-    CHAT_PATH,
-    COMPLETIONS_PATH,
-    Identity,
-    Shape,
-    content_identity,
-    shape_of,
-)
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
+from validator.synthetic_shapes import Identity, Shape, content_identity, shape_of
 
 IDENTITY = Identity(b"k" * 32)
 SECRET = "the words of a client"

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from aiohttp import web
 
+from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.record_log import RecordReader
 from tests.gateway.running_gateway import FakeClock, keypair, running_gateway
 from tests.gateway.scripted_miner import MODEL, WORDS, Behaviour, Script, honest
-from validator.synthetic_client import GatewayAddress, GatewayClient, GatewayTrouble, first_text
+from validator.synthetic_client import GatewayAddress, GatewayClient, GatewayTrouble, Reply, first_text
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_prompts import GrammarPrompts, Opening
 from validator.synthetic_requests import Draft, RequestWriter
-from validator.synthetic_shapes import CHAT_PATH, COMPLETIONS_PATH
 from validator.synthetic_state import SyntheticState, load_state
 from validator.synthetic_traffic import LONGEST_GAP_S, MOST_UNANSWERED, SUBJECT, SyntheticTraffic
 from validator.troubles import Troubles
@@ -75,13 +75,13 @@ class Asked:
         self.drafts: list[tuple[str, Draft]] = []
         self.answer, self.trouble, self.hang = answer, trouble, hang
 
-    async def ask(self, draft: Draft, miner_hotkey: str) -> str | None:
+    async def ask(self, draft: Draft, miner_hotkey: str) -> Reply:
         self.drafts.append((miner_hotkey, draft))
         if self.hang:
             await asyncio.Event().wait()
         if self.trouble:
             raise GatewayTrouble(self.trouble)
-        return self.answer
+        return Reply(self.answer, f"request-{len(self.drafts):04d}")
 
 
 async def test_every_miner_is_asked_about_as_often(tmp_path: Path) -> None:
@@ -114,6 +114,23 @@ async def test_miners_that_hang_can_not_hold_more_than_so_many_requests(tmp_path
     assert len(asked.drafts) == MOST_UNANSWERED
 
 
+async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path: Path) -> None:
+    for probed in (True, False):
+        asked = Asked("An answer that is told apart.")
+        rig = Rig(tmp_path / str(probed), asked, ["one"])
+        send = rig.traffic.probe if probed else rig.traffic.ask
+        names = [await send("one") for _ in range(60)]
+        assert names == ([f"request-{number:04d}" for number in range(1, 61)] if probed else [None] * 60)
+        went_on = [one for _, one in asked.drafts if one.talk.history]
+        assert bool(went_on) is not probed
+
+
+async def test_a_probe_that_the_gateway_does_not_take_has_no_id(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Asked(trouble="the gateway can't be reached"), ["one"])
+    assert await rig.traffic.probe("one") is None
+    assert SUBJECT in rig.troubles.all()
+
+
 async def test_trouble_with_the_gateway_is_told_and_passes(tmp_path: Path) -> None:
     asked = Asked(trouble="the gateway can't be reached")
     rig = Rig(tmp_path, asked, ["one"])
@@ -128,7 +145,7 @@ async def test_a_defect_in_one_request_does_not_end_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Asked):
-        async def ask(self, draft: Draft, miner_hotkey: str) -> str | None:
+        async def ask(self, draft: Draft, miner_hotkey: str) -> Reply:
             await super().ask(draft, miner_hotkey)
             raise ZeroDivisionError("a defect")
 
@@ -168,9 +185,10 @@ def draft(stream: bool = False, path: str = CHAT_PATH) -> Draft:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_answer_of_the_named_miner_comes_back(tmp_path: Path, stream: bool, path: str) -> None:
     async with behind_a_gateway(tmp_path, honest, honest) as (gateway, client):
-        text = await client.ask(draft(stream, path), gateway.miners[1].hotkey)
-        assert text == "".join(WORDS)
+        reply = await client.ask(draft(stream, path), gateway.miners[1].hotkey)
+        assert reply.text == "".join(WORDS)
         assert [record.miner_uid for record in gateway.records()] == [1]
+        assert [record.request_id for record in gateway.records()] == [reply.request_id]
         assert gateway.miners[1].bodies[0].get("messages", [{"content": "hé"}])[0]["content"] == "hé"
 
 
@@ -187,9 +205,11 @@ async def test_a_miner_that_fails_is_no_trouble_of_the_gateways(
     tmp_path: Path, behaviour: Behaviour, stream: bool
 ) -> None:
     async with behind_a_gateway(tmp_path, behaviour) as (gateway, client):
-        assert await client.ask(draft(stream), gateway.miners[0].hotkey) is None
-        assert [record.outcome for record in gateway.records()] == ["failed"]
-        assert await client.ask(draft(stream), gateway.miners[0].hotkey) is None
+        reply = await client.ask(draft(stream), gateway.miners[0].hotkey)
+        assert reply.text is None
+        (record,) = gateway.records()
+        assert (record.outcome, record.request_id) == ("failed", reply.request_id)
+        assert (await client.ask(draft(stream), gateway.miners[0].hotkey)).text is None
 
 
 async def test_an_auditor_that_is_not_trusted_is_told_the_cure(tmp_path: Path) -> None:

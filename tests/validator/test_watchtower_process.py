@@ -11,6 +11,7 @@ from tests.validator.auditor_examples import AUDITOR, FOLLOWER, HONEST, ExampleC
 from validator.database import Database, sqlite_url
 from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import seal, summary_key
+from validator.known_calibration import KnownCalibration
 from validator.watchtower_config import WatchtowerConfig
 from validator.watchtower_process import Watchtower, most_staked_validator
 
@@ -26,12 +27,18 @@ class Rig:
         self.own_database = Database(sqlite_url(folder / "watchtower.sqlite"))
         self.restart()
 
-    def restart(self, **changes: Any) -> None:
+    def restart(self, calibration: KnownCalibration | None = None, **changes: Any) -> None:
         config = WatchtowerConfig(
             source=str(self.folder / "store"), netuid=NETUID, poll_seconds=0.01, **changes
         )
         self.tower = Watchtower(
-            config, self.store, self.chain, FOLLOWER.ss58_address, self.own_database, self.audit.clock
+            config,
+            self.store,
+            self.chain,
+            FOLLOWER.ss58_address,
+            self.own_database,
+            self.audit.clock,
+            calibration,
         )
 
     async def publish_epoch(self, first: int) -> None:
