@@ -5,6 +5,7 @@ their shapes allow × how good this miner is (`validator/comparison.py`). So not
 the round is measured by, and the draw of its members can't have had a part in it.
 """
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -113,4 +114,4 @@ def _times(
     known = [one for one in expected if one is not None]
     if len(known) < len(made) or min(one.output_tokens for one in made) < config.round_min_tokens:
         return UNKNOWN
-    return Times(max(1, round(sum(sorted(known)))), took_ms)
+    return Times(max(1, round(math.fsum(known))), took_ms)

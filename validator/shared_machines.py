@@ -12,6 +12,7 @@ if that is less: where a machine's hotkeys are at work at once now and then anyw
 longer. It is what was measured, no punishment: who is linked by chance has s near 0.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated
@@ -94,4 +95,4 @@ def _overlap(
         return None
     longest_ms = max(alone_ms)
     took_ms = max(times.took_ms for times, _ in members)
-    return min(1.0, max(0.0, (took_ms - longest_ms) / (sum(sorted(alone_ms)) - longest_ms)))
+    return min(1.0, max(0.0, (took_ms - longest_ms) / (math.fsum(alone_ms) - longest_ms)))
