@@ -86,8 +86,12 @@ def luck(world: World, machines: Sequence[Machine]) -> Luck:
 
 
 def false_links(plays: Sequence[Played]) -> int:
-    """Epochs of honest miners in which any was taken to share a machine."""
-    return sum(bool(shared) for played in plays for shared in played.shared)
+    """Epochs in which any of the subject's neighbours, who are all honest, was taken to share a machine."""
+    return sum(
+        bool(shared - own)
+        for played in plays
+        for shared, own in zip(played.shared, played.subject, strict=True)
+    )
 
 
 @dataclass(frozen=True)

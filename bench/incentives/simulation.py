@@ -46,6 +46,7 @@ class Played:
         registrations: of the subject, beyond its first.
         audits: of the subject.
         shared: by epoch, the hotkeys that were found to share a machine with another.
+        subject: by epoch, the subject's hotkeys.
     """
 
     incomes: tuple[tuple[float, ...], ...]
@@ -53,6 +54,7 @@ class Played:
     registrations: int
     audits: int
     shared: tuple[frozenset[str], ...]
+    subject: tuple[frozenset[str], ...]
 
 
 def play(world: World, strategy: Strategy, neighbours: Sequence[Machine] = NEIGHBOURS) -> Played:
@@ -82,6 +84,7 @@ def play_together(world: World, strategies: Sequence[Strategy]) -> Played:
             frozenset(one.hotkey for one in page.scores if page.probes.machine_factor(one.hotkey) < 1)
             for page in pages
         ),
+        subject=tuple(page.hotkeys[0] for page in pages),
     )
 
 

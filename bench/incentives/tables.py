@@ -81,7 +81,7 @@ def speed_words(points: Sequence[SpeedIncome]) -> str:
 
 def link_words(epochs: int, false: int) -> str:
     """How often rounds of probes wronged honest miners."""
-    return f"honest miners taken to share a machine: in {false} of {epochs} epochs without any that does"
+    return f"honest neighbours taken to share a machine: in {false} of {epochs} epochs without any that does"
 
 
 def luck_words(found: Luck) -> str:
