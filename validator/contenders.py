@@ -15,10 +15,10 @@ TAIL_SHARE = 0.02
 """Tokens below this share ÷ the size of the vocabulary are no contenders: all of them together are drawn less
 often than that."""
 
-BIN = 0.02
+BIN = 0.04
 """Where top-p cuts is found to this many logits, which is less than their numerical noise."""
 
-MOST_BINS = 2000
+MOST_BINS = 500
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from shared.sampling_noise import gumbel_noise_at
 from validator.contenders import Contenders
 from validator.kept_tokens import KeptTokens
 from validator.logit_processing import MASKED, ProcessedLogits
-from validator.sampler_alternatives import Alternative, alternatives
+from validator.sampler_alternatives import STEPS, Alternative, alternatives
 from validator.sampling_rules import SamplingRule
 
 WINDOW = 5.0
@@ -121,7 +121,9 @@ class _Block:
         """Only what is near the best score that the filters keep, at the usual temperatures."""
         contenders = self._contenders
         near = contenders.logits > contenders.best[contenders.rows] - WINDOW / 2
-        for temperature in {self._rule.temperature, 1.0} - {0.0}:
+        usual = self._rule.temperature
+        far_from_one = [1.0] if abs(usual - 1.0) > max(STEPS) else []
+        for temperature in [*([usual] if usual else []), *far_from_one]:
             scores = contenders.logits + temperature * self._noise
             kept = scores.masked_fill(self._beyond(temperature) > 0, MASKED)
             near |= scores > (contenders.largest(kept) - WINDOW - STEP_WINDOW)[contenders.rows]
