@@ -1,6 +1,7 @@
 """The tables as they are printed, published and handed on."""
 
 from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
 from bench.detection.kinds import Kinds
@@ -15,7 +16,7 @@ CHEAT_HEAD = (
 )  # fmt: skip
 HONEST_HEAD = (
     "honest engine", "audits", "false alarms", "upper bound (95 %)", "runs of 200 audits rejected",
-    "tokens exact",
+    "tokens exact", "ln e: mean, largest", "mean e of tokens",
 )  # fmt: skip
 
 
@@ -84,6 +85,10 @@ def honest_cells(name: str, measured: Measured, config: ScoringConfig) -> list[s
     alarms = sum(one.outcome == "fail" for one in measured.verdicts)
     checked = sum(one.tokens.checked for one in measured.verdicts if one.tokens)
     exact = sum(one.tokens.exact for one in measured.verdicts if one.tokens)
+    log_es = [one.log_e for one in measured.verdicts]
+    of_tokens = [
+        one.score for verdict in measured.verdicts for one in verdict.evidence if one.statistic == "tokens"
+    ]
     return [
         name,
         str(len(measured.verdicts)),
@@ -91,6 +96,8 @@ def honest_cells(name: str, measured: Measured, config: ScoringConfig) -> list[s
         f"{upper_bound(alarms, len(measured.verdicts)):.2%}",
         f"{false_rejections(measured.verdicts, config)} of 1000",
         f"{exact / max(checked, 1):.2%} of {checked}",
+        f"{mean(log_es):+.2f}, {max(log_es):+.2f}",
+        f"{mean(of_tokens):.2f}" if of_tokens else "–",
     ]
 
 
