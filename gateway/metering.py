@@ -111,6 +111,7 @@ class Tally:
                 text_bytes=choice.text.size_bytes,
                 text_bytes_without_ids=choice.text.without_ids_bytes,
                 beside_text=choice.text.beside,
+                tool_calls_sha256=choice.text.tool_calls.sha256,
             )
             for index, choice in sorted(self._choices.items())
         )

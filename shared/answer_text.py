@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from shared.errors import MalformedMessage
+from shared.shown_tool_calls import ShownToolCalls
 
 TextPlace = Literal["delta", "message", "text"]
 """The field of a choice in which a client looks: `delta.content` in streams of chats, `message.content` in
@@ -30,6 +31,7 @@ class AnswerText:
     Attributes:
         size_bytes: its length so far, in UTF-8.
         without_ids_bytes: how much of it came in parts that brought no token ids.
+        tool_calls: what the client was shown of calls of its tools.
     """
 
     def __init__(self, place: TextPlace) -> None:
@@ -37,6 +39,7 @@ class AnswerText:
         self._name = "text" if place == "text" else "content"
         self._digest = hashlib.sha256()
         self._beside: set[BesideText] = set()
+        self.tool_calls = ShownToolCalls()
         self.size_bytes = 0
         self.without_ids_bytes = 0
 
@@ -44,7 +47,7 @@ class AnswerText:
         """Take in one event's choice, or the whole answer's.
 
         Raises:
-            MalformedMessage: what stands where text belongs is something else.
+            MalformedMessage: what stands where text or tool calls belong is something else.
         """
         part = choice if self._place == "text" else choice.get(self._place)
         if not isinstance(part, Mapping):
@@ -52,6 +55,8 @@ class AnswerText:
         for name in _BESIDE_NAMES.intersection(part):
             if part[name]:
                 self._beside.add(name)
+                if name == "tool_calls":
+                    self.tool_calls.add(part[name])
         words = part.get(self._name)
         if words is None:
             return

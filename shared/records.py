@@ -34,6 +34,9 @@ class ChoiceRecord(Message):
     """How much of the text came in events that brought no token ids."""
     beside_text: tuple[BesideText, ...] = ()
     """Fields in which the client was shown something other than text."""
+    tool_calls_sha256: Hex32 | None = None
+    """Of the tool calls that the client was shown (`shared/shown_tool_calls.py`); None for none, and in older
+    logs."""
 
 
 class RequestRecord(Message):

@@ -111,6 +111,7 @@ def _choices(payloads: Sequence[dict[str, Any]], place: TextPlace) -> tuple[Choi
             text_bytes=texts[index].size_bytes,
             text_bytes_without_ids=texts[index].without_ids_bytes,
             beside_text=texts[index].beside,
+            tool_calls_sha256=texts[index].tool_calls.sha256,
         )
         for index in sorted(outputs)
     )

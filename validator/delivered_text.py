@@ -5,6 +5,7 @@ gateway recorded the digest of the text, the auditor decodes the tokens again.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ from shared.canonical import sha256_hex
 from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH
 from shared.records import ChoiceRecord, RequestRecord
-from validator.detokenization import END_OF_THOUGHT, TextDecoder, TextRule
+from validator.detokenization import END_OF_THOUGHT, STOPPED, TextDecoder, TextRule
 from validator.findings import Finding, failed
+from validator.tool_calls import named_function, tool_calls_of, writes_calls
 
 _TOOL_FIELDS: frozenset[BesideText] = frozenset({"tool_calls", "function_call"})
 _REASONING_FIELDS: frozenset[BesideText] = frozenset({"reasoning", "reasoning_content"})
@@ -123,6 +125,8 @@ def _check_choice(
     if foreign:
         words = f"showed the client {', '.join(foreign)}, which neither request nor model call for"
         return failed("text", f"choice {choice.index} {words}; serve what the model writes as its content")
+    if choice.beside_text == ("tool_calls",):
+        return _check_calls(choice, body, _sent_texts(choice, body, decoder), decoder)
     if choice.beside_text:
         raise NotReproducible(f"part of the answer is in {', '.join(choice.beside_text)}, made by a parser")
     ahead = choice.text_bytes_without_ids - len(echoed.encode())
@@ -134,6 +138,31 @@ def _check_choice(
         return None
     _check_parsers(choice, body, texts, decoder)
     return failed("text", _words(choice, texts))
+
+
+def _check_calls(
+    choice: ChoiceRecord, body: _Body, texts: Sequence[str], decoder: TextDecoder
+) -> Finding | None:
+    """Hold the tool calls that the client was shown against those that the tokens write.
+
+    Raises:
+        NotReproducible: the text has a form whose calls depend on the miner's parser, or ended in a call.
+    """
+    if choice.tool_calls_sha256 is None:
+        raise NotReproducible("the gateway recorded no digest of the tool calls; it runs an older version")
+    found = [one for text in texts for one in tool_calls_of(text, body.tool_choice)]
+    if any(
+        one.sha256 == choice.tool_calls_sha256 and any(_is_text(choice, text) for text in one.contents)
+        for one in found
+    ):
+        return None
+    if choice.finish_reason not in STOPPED:
+        raise NotReproducible("the answer ended in a tool call")
+    forced = named_function(body.tool_choice) is not None or body.tool_choice == "required"
+    if not found and (forced or not decoder.marks_calls or writes_calls(texts)):
+        raise NotReproducible("its tool calls have a form that depends on the miner's parser")
+    words = "the client was shown tool calls that are not those of its tokens"
+    return failed("text", f"choice {choice.index}: {words}; pass on vLLM's own answer unchanged")
 
 
 def _foreign(choice: ChoiceRecord, body: _Body, decoder: TextDecoder) -> list[str]:

@@ -19,6 +19,9 @@ STOPPED = frozenset({"stop", "tool_calls"})
 END_OF_THOUGHT = "</think>"
 """The token by which vLLM's reasoning parsers tell reasoning from the answer."""
 
+CALL_MARK = "<tool_call>"
+"""The token with which models of the Hermes form, Qwen2.5 among them, begin a call of a tool."""
+
 _INVALID_PREFIX = "Invalid prefix encountered"
 """How `tokenizers` says that a token changed what was decoded before; vLLM then starts a fresh stream."""
 
@@ -50,6 +53,7 @@ class TextDecoder:
 
     Attributes:
         marks_reasoning: whether the model has a token that ends its reasoning.
+        marks_calls: whether it has one that begins a call of a tool.
 
     Raises:
         ModelError: the tokenizer is not of the `tokenizers` library.
@@ -65,6 +69,7 @@ class TextDecoder:
         self._tokenizer = backend
         self._added = {token: added.content for token, added in backend.get_added_tokens_decoder().items()}
         self.marks_reasoning = backend.token_to_id(END_OF_THOUGHT) is not None
+        self.marks_calls = backend.token_to_id(CALL_MARK) is not None
 
     def sent_texts(
         self, prompt: Sequence[int], output: Sequence[int], rule: TextRule, finish_reason: str | None

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from shared.answer_text import AnswerText
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.records import ChoiceRecord, RequestRecord
+from shared.shown_tool_calls import tool_calls_digest
 from tests.models import demo_model
 from tests.validator.auditor_examples import example_record
 from validator.delivered_text import TextCheck, check_delivered_text
@@ -43,6 +44,14 @@ def thinking(tokenizer: PreTrainedTokenizerBase) -> TextDecoder:
     """The decoder of a model that marks where its reasoning ends."""
     other = load_tokenizer(str(demo_model()))
     other.add_tokens(["</think>"])
+    return TextDecoder(other)
+
+
+@pytest.fixture(scope="module")
+def calling(tokenizer: PreTrainedTokenizerBase) -> TextDecoder:
+    """The decoder of a model that marks where it calls tools, with the same ids for all other texts."""
+    other = load_tokenizer(str(demo_model()))
+    other.add_tokens(["<tool_call>", "</tool_call>"])
     return TextDecoder(other)
 
 
@@ -180,9 +189,9 @@ def test_an_older_gateways_record_is_neither_cleared_nor_blamed(decoder: TextDec
 def test_a_false_choice_fails_even_beside_one_that_cannot_be_checked(
     decoder: TextDecoder, write: Write
 ) -> None:
-    called = choice([EOS], "", "tool_calls", beside_text=("tool_calls",))
+    unknown = choice([EOS], "", "tool_calls", beside_text=("tool_calls",))
     false = choice(write("Yes."), "No.", "length", index=1)
-    checked = check_delivered_text(record(called, false, tools=[TOOL]), decoder)
+    checked = check_delivered_text(record(unknown, false, tools=[TOOL]), decoder)
     assert checked.finding is not None
     assert "choice 0" in checked.unchecked
 
@@ -211,19 +220,93 @@ def test_a_body_that_is_not_json_is_not_judged(decoder: TextDecoder, write: Writ
     assert (checked.finding, "not JSON" in checked.unchecked) == (None, True)
 
 
-def test_tool_calls_are_not_judged_when_tools_were_offered(decoder: TextDecoder, write: Write) -> None:
-    called = choice([*write("<tool_call>{}"), EOS], "", "tool_calls", beside_text=("tool_calls",))
-    checked = check_delivered_text(record(called, tools=[TOOL]), decoder)
+CALL = '<tool_call>{"name": "look_up", "arguments": {"place": "Kraków"}}</tool_call>'
+SHOWN = ("look_up", '{"place":"Kraków"}')
+
+
+def called(
+    output: list[int], text: str, *calls: tuple[str, str], finish: str | None = "tool_calls"
+) -> ChoiceRecord:
+    """A choice of which the client was shown `text` and these tool calls."""
+    return choice(
+        output, text, finish, beside_text=("tool_calls",), tool_calls_sha256=tool_calls_digest(calls)
+    )
+
+
+def test_the_tool_calls_of_the_tokens_pass(calling: TextDecoder, write: Write) -> None:
+    output = [*write("Let me see. " + CALL), EOS]
+    assert (
+        check_delivered_text(record(called(output, "Let me see. ", SHOWN), tools=[TOOL]), calling) == PASSED
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("", [("look_up", '{"place":"Moscow"}')]),
+        ("", [("transfer", '{"place":"Kraków"}')]),
+        ("", [SHOWN, SHOWN]),
+        ("", [("look_up", '{"place":"Kraków"')]),
+        ("Buy now!", [SHOWN]),
+    ],
+)
+def test_other_tool_calls_than_those_of_the_tokens_fail(
+    calling: TextDecoder, write: Write, text: str, calls: list[tuple[str, str]]
+) -> None:
+    output = [*write(CALL), EOS]
+    found = check_delivered_text(record(called(output, text, *calls), tools=[TOOL]), calling).finding
+    assert found is not None
+    assert "tool calls" in found.reason
+
+
+def test_a_tool_call_that_the_tokens_do_not_make_fails(calling: TextDecoder, write: Write) -> None:
+    plain = [*write("It rains."), EOS]
+    assert check_delivered_text(record(called(plain, "", SHOWN), tools=[TOOL]), calling).finding
+    assert check_delivered_text(record(called(plain, "It rains.", SHOWN), tools=[TOOL]), calling).finding
+
+
+def test_forced_tool_calls_are_those_of_the_tokens_with_any_model(decoder: TextDecoder, write: Write) -> None:
+    named: dict[str, Any] = {"tools": [TOOL], "tool_choice": TOOL}
+    output = [*write('{"place": "Kraków"}'), EOS]
+    assert check_delivered_text(record(called(output, "", SHOWN), **named), decoder) == PASSED
+    other = called(output, "", ("look_up", "{}"))
+    assert check_delivered_text(record(other, **named), decoder).finding
+    required: dict[str, Any] = {"tools": [TOOL], "tool_choice": "required"}
+    output = [*write('[{"name": "look_up", "parameters": {"place": "Kraków"}}]'), EOS]
+    assert check_delivered_text(record(called(output, "", SHOWN), **required), decoder) == PASSED
+    assert check_delivered_text(record(called(output, "", SHOWN, SHOWN), **required), decoder).finding
+
+
+@pytest.mark.parametrize(
+    ("text", "finish"), [(CALL[:-20], "length"), (CALL[:-20], None), ("<tool_call>{}</tool_call>", "stop")]
+)
+def test_unfinished_and_unusual_tool_calls_are_not_judged(
+    calling: TextDecoder, write: Write, text: str, finish: str | None
+) -> None:
+    shown = called([*write(text), EOS], "", ("look_up", "{"), finish=finish)
+    checked = check_delivered_text(record(shown, tools=[TOOL]), calling)
     assert checked.finding is None
-    assert "tool_calls" in checked.unchecked
+    assert "tool call" in checked.unchecked
+
+
+def test_tool_calls_are_not_judged_where_their_form_is_not_known(decoder: TextDecoder, write: Write) -> None:
+    output = [*write("[look_up(place='Kraków')]"), EOS]
+    checked = check_delivered_text(record(called(output, "", SHOWN), tools=[TOOL]), decoder)
+    assert (checked.finding, "parser" in checked.unchecked) == (None, True)
+
+
+def test_tool_calls_without_a_recorded_digest_are_not_judged(calling: TextDecoder, write: Write) -> None:
+    old = choice([*write(CALL), EOS], "", "tool_calls", beside_text=("tool_calls",))
+    checked = check_delivered_text(record(old, tools=[TOOL]), calling)
+    assert (checked.finding, "older version" in checked.unchecked) == (None, True)
 
 
 @pytest.mark.parametrize("body", [{}, {"tools": [TOOL], "tool_choice": "none"}, {"tools": []}])
 def test_tool_calls_that_nobody_asked_for_fail(
     decoder: TextDecoder, write: Write, body: dict[str, Any]
 ) -> None:
-    called = choice([*write("Yes."), EOS], "Yes.", "tool_calls", beside_text=("tool_calls",))
-    found = check_delivered_text(record(called, **body), decoder).finding
+    shown = choice([*write("Yes."), EOS], "Yes.", "tool_calls", beside_text=("tool_calls",))
+    found = check_delivered_text(record(shown, **body), decoder).finding
     assert found is not None
     assert "tool_calls" in found.reason
 
