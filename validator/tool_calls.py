@@ -2,8 +2,8 @@
 
 Three forms: a call that the request names, whose arguments are the whole text; a list of calls that the
 request requires; and calls between marks that the model writes by itself
-(`vllm/tool_parsers/hermes_tool_parser.py`). What vLLM shows of other forms, and of unfinished or unusual calls,
-depends on its parser, and is not told here.
+(`vllm/tool_parsers/hermes_tool_parser.py`). What vLLM shows of other forms, and of unfinished or unusual
+ones, depends on its parser, and is not told here.
 """
 
 import re
