@@ -20,6 +20,7 @@ from gateway.config import GatewayConfig
 from gateway.credentials import address_prefix, key_in
 from gateway.key_ring import KeyRing
 from gateway.key_store import KeyStore, Limits, keys_url, open_key_database
+from gateway.observation import name_client
 from gateway.pseudonyms import KEY_FILE, Pseudonyms
 from gateway.requested_tokens import conversation
 from gateway.usage_book import UsageBook
@@ -60,6 +61,16 @@ class Admission:
         self.book = UsageBook(UsageStore(database), clock)
         self._limits: OrderedDict[str, ClientLimits] = OrderedDict()
 
+    @property
+    def key_failure(self) -> str | None:
+        """Why keys can't be read now, so that new and revoked ones are not seen; None while they can."""
+        return self._ring.failure
+
+    @property
+    def key_errors(self) -> int:
+        """How often keys could not be read."""
+        return self._ring.errors
+
     def open(self) -> None:
         """Read what is stored. Blocks.
 
@@ -88,14 +99,14 @@ class Admission:
             limits = self._of(client, lambda: self._new(ANONYMOUS, allowed))
         else:
             raise key_required()
-        visit = Visit(self._pseudonyms.name(client), limits)
+        visit = Visit(name_client(self._pseudonyms.name(client)), limits)
         limits.begin()
         return visit
 
     def trust(self, request: ClientRequest) -> Visit:
         """Let in a caller that the gateway trusts, without limits."""
         number = self._pseudonyms.number(conversation(request), TRUSTED_NAMES)
-        return Visit(self._pseudonyms.name(f"trusted|{number}"))
+        return Visit(name_client(self._pseudonyms.name(f"trusted|{number}")))
 
     def _new(self, client: str, limits: Limits) -> ClientLimits:
         return ClientLimits(client, limits, self.book, self._clock)

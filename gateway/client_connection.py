@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ApiError, ClientLeft, body_too_large
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
@@ -47,8 +49,14 @@ class Response:
         self.finished = False
 
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        """Send a whole answer."""
-        length = {"content-type": "application/json", "content-length": str(len(body))}
+        """Send a whole answer in JSON."""
+        await self.send_text(status, body, "application/json", headers)
+
+    async def send_text(
+        self, status: int, body: bytes, content_type: str, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        """Send a whole answer of some type."""
+        length = {"content-type": content_type, "content-length": str(len(body))}
         await self._start(status, length | dict(headers))
         await self._body(body, last=True)
 

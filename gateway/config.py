@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.addresses import parse_endpoint
-from shared.config import at_least, between, is_port, load, setting
+from shared.config import at_least, between, is_port, load, one_of, setting
 from shared.errors import ConfigError, MalformedMessage
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _SS58 = re.compile(r"^[1-9A-HJ-NP-Za-km-z]{46,50}$")
 
@@ -71,6 +73,22 @@ class GatewayConfig:
     shutdown_seconds: int = setting(
         30, "seconds that running answers get to finish at shutdown", check=at_least(0)
     )
+    drain_seconds: float = setting(
+        0.0,
+        "seconds after SIGTERM for which new connections are still served while /ready says no, so that a "
+        "load balancer sees it first",
+        check=at_least(0),
+    )
+    metrics_allow: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1"), "addresses or networks that may read GET /metrics; others get 403"
+    )
+    metrics_port: int | None = setting(
+        None,
+        "port of --host on which GET /metrics is served instead of --port; --metrics-allow decides there too",
+        check=is_port,
+    )
+    log_level: str = setting("INFO", "least level that is logged", check=one_of(*LOG_LEVELS))
+    log_format: str = setting("text", "form of log lines: text or json", check=one_of("text", "json"))
 
 
 @dataclass(frozen=True)
@@ -101,13 +119,20 @@ def _static_miner(entry: str) -> StaticMiner:
     return StaticMiner(endpoint, hotkey)
 
 
-def _check_network(proxy: str) -> None:
+def networks(flag: str, entries: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The addresses and networks that a flag lists.
+
+    Raises:
+        ConfigError: an entry is neither.
+    """
+    return [_network(flag, entry) for entry in entries]
+
+
+def _network(flag: str, entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
-        ipaddress.ip_network(proxy)
+        return ipaddress.ip_network(entry)
     except ValueError as error:
-        raise ConfigError(
-            f"--trusted-proxies has {proxy!r}, which is no address or network: {error}"
-        ) from None
+        raise ConfigError(f"{flag} has {entry!r}, which is no address or network: {error}") from None
 
 
 def load_config(
@@ -125,8 +150,8 @@ def load_config(
     for hotkey in config.trusted_callers:
         if not _SS58.match(hotkey):
             raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
-    for proxy in config.trusted_proxies:
-        _check_network(proxy)
+    networks("--trusted-proxies", config.trusted_proxies)
+    networks("--metrics-allow", config.metrics_allow)
     if config.discover == bool(config.miners):
         choice = "both are given" if config.discover else "neither is given"
         raise ConfigError(f"say where miners are found with either --discover or --miners; {choice}")

@@ -59,6 +59,7 @@ class Discovery:
 
     Attributes:
         chain_error: why the last reading of the list failed; None when it succeeded.
+        errors: how many readings failed.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Discovery:
         self._slots = asyncio.Semaphore(CONCURRENT_PROBES)
         self._read_at_s: float | None = None
         self.chain_error: str | None = None
+        self.errors = 0
 
     async def run(self) -> None:
         """Refresh for ever."""
@@ -90,6 +92,7 @@ class Discovery:
             listings = await self._source.listings()
         except ChainError as error:
             self.chain_error = str(error)
+            self.errors += 1
             log.warning("the list of miners can't be read, the last one stays in use: %s", error)
             return
         if self.chain_error is not None:

@@ -130,6 +130,21 @@ def no_route(path: str) -> ApiError:
     )
 
 
+def metrics_not_for_strangers() -> ApiError:
+    """403: the request for metrics comes from an address that the operator does not allow."""
+    return ApiError(
+        403,
+        "Metrics are not shown to this address; the gateway's operator lists networks with --metrics-allow.",
+        kind="permission_error",
+        code="metrics_not_allowed",
+    )
+
+
+def metrics_elsewhere() -> ApiError:
+    """404: metrics have a port of their own."""
+    return ApiError(404, "Metrics are not served on this port.", code="not_found")
+
+
 def method_not_allowed(method: str, path: str) -> ApiError:
     """405."""
     return ApiError(405, f"{path} does not take {method} requests.", code="method_not_allowed")

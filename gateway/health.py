@@ -1,11 +1,45 @@
-"""What GET /health says: whether the gateway can serve, and why not."""
+"""What GET /health and GET /ready say: how the gateway is, whether it can serve now, and why not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.admission import Admission
 from gateway.discovery import Discovery
+from gateway.drain import Drain
 from gateway.miners import MinerTable
 from gateway.recording import Recorder
+
+DRAINING = "the gateway is shutting down: it finishes what runs and takes nothing new"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether requests should be sent here now."""
+
+    table: MinerTable
+    discovery: Discovery
+    recorder: Recorder
+    admission: Admission
+    drain: Drain
+
+    def reasons(self) -> Sequence[str]:
+        """Why not, in words; empty when requests would be served."""
+        asked = (
+            DRAINING if self.drain.draining else None,
+            self._no_miner(),
+            self.recorder.failure,
+            self.admission.key_failure,
+        )
+        return [reason for reason in asked if reason]
+
+    def _no_miner(self) -> str | None:
+        if any(miner.callable for miner in self.table.all()):
+            return None
+        if self.discovery.list_age_s() is None:
+            why = self.discovery.chain_error or "it is being asked for"
+            return f"the list of miners has not been read: {why}"
+        return f"none of the {len(self.table.all())} miners on the list can be called; /health says why not"
 
 
 @dataclass(frozen=True)
@@ -17,19 +51,20 @@ class Health:
     table: MinerTable
     discovery: Discovery
     recorder: Recorder
+    readiness: Readiness
 
     def report(self) -> dict[str, Any]:
         """The answer to GET /health; `status` is "ok" when a request could be served now."""
         miners = [miner.status() for miner in self.table.all()]
-        callable_count = sum(miner["callable"] for miner in miners)
-        serving = callable_count > 0 and self.recorder.failure is None
+        reasons = self.readiness.reasons()
         age_s = self.discovery.list_age_s()
         return {
-            "status": "ok" if serving else "degraded",
+            "status": "degraded" if reasons else "ok",
+            "reasons": reasons,
             "model": self.model,
             "hotkey": self.gateway_hotkey,
             "miners_known": len(miners),
-            "miners_callable": callable_count,
+            "miners_callable": sum(miner["callable"] for miner in miners),
             "miners": miners,
             "metagraph_age_s": None if age_s is None else round(age_s, 1),
             "metagraph_error": self.discovery.chain_error,

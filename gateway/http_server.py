@@ -153,7 +153,18 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
+        if self.force_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+
+    def finish(self) -> None:
+        """Accept no more connections, and end when running answers have ended."""
+        self.should_exit = True
+
+    def cut(self) -> None:
+        """End now: running answers get an error, in whatever form they have begun."""
+        self.should_exit = self.force_exit = True
 
 
 def build_server(

@@ -14,13 +14,19 @@ log = logging.getLogger(__name__)
 
 
 class KeyRing:
-    """Looks keys up by what is stored of them."""
+    """Looks keys up by what is stored of them.
+
+    Attributes:
+        failure: why the database can't be read now; None while it can.
+        errors: how often it could not.
+    """
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
         self._stamp: tuple[int, int] | None = None
         self._by_digest: Mapping[str, ApiKey] = {}
-        self._unreachable = False
+        self.failure: str | None = None
+        self.errors = 0
 
     def load(self) -> None:
         """Read the keys if any was created or revoked. Blocks.
@@ -38,13 +44,14 @@ class KeyRing:
         try:
             await asyncio.to_thread(self.load)
         except SQLAlchemyError as error:
-            if not self._unreachable:
+            if self.failure is None:
                 log.error("API keys can't be read, so new and revoked ones are not seen: %s", error)
-            self._unreachable = True
+            self.failure = f"API keys can't be read: {type(error).__name__}"
+            self.errors += 1
             return
-        if self._unreachable:
+        if self.failure is not None:
             log.info("API keys can be read again")
-        self._unreachable = False
+        self.failure = None
 
     def find(self, secret: str, now_ms: int) -> ApiKey:
         """The valid key that `secret` is.

@@ -124,6 +124,10 @@ class MinerTable:
         """Every miner, by uid."""
         return sorted(self._by_uid.values(), key=lambda miner: miner.uid)
 
+    def keys(self) -> set[tuple[int, str]]:
+        """Every miner's uid and hotkey."""
+        return {(miner.uid, miner.hotkey) for miner in self._by_uid.values()}
+
     def get(self, uid: int) -> KnownMiner:
         """The miner of `uid`, which must be known."""
         return self._by_uid[uid]

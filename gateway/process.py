@@ -10,24 +10,35 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from gateway.admission import Admission, open_admission
 from gateway.app import GatewayApp, build_other_routes
+from gateway.build import build_labels
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
-from gateway.config import GatewayConfig, static_miners
+from gateway.config import GatewayConfig, networks, static_miners
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
 from gateway.dispatch import Dispatcher
-from gateway.health import Health
+from gateway.drain import Drain
+from gateway.exposition import Exposition, shared_folder
+from gateway.gauges import show_gateway
+from gateway.health import Health, Readiness
 from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
+from gateway.metrics import Metrics
 from gateway.miners import MinerTable
+from gateway.observed import Observed, PathNames, next_request_id
+from gateway.observed_records import ObservedRecords
 from gateway.openai_routes import InferenceRoutes
+from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRoutes
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
 from gateway.upstream import MinerClient, Timeouts, open_session
 from shared.chain import SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
+from shared.inference_paths import INFERENCE_PATHS
 from shared.model_identity import public_model_name
 from shared.record_log import RecordWriter
 from shared.signing import Signer
@@ -36,6 +47,9 @@ from shared.wallets import load_hotkey
 log = logging.getLogger(__name__)
 
 RECORDS_FOLDER = "records"
+
+METRICS_CONNECTIONS = ConnectionLimits(connections=64)
+"""Of the metrics' own port: a few Prometheus servers, and people with curl."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +66,20 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Gateway:
-    """The parts of a running gateway."""
+    """The parts of a running gateway.
 
-    app: GatewayApp
+    Attributes:
+        metrics_app: serves /metrics on a port of its own, if the operator wants one.
+    """
+
+    app: ASGIApp
+    metrics_app: ASGIApp
     discovery: Discovery
     recorder: Recorder
     table: MinerTable
     admission: Admission
+    metrics: Metrics
+    drain: Drain
 
 
 @asynccontextmanager
@@ -76,20 +97,32 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     timeouts = Timeouts(
         config.connect_timeout_s, config.first_byte_timeout_s, config.idle_timeout_s, config.answer_timeout_s
     )
-    recorder = Recorder(around.records)
-    admission = await asyncio.to_thread(open_admission, config, around.clock)
-    table = MinerTable(around.clock, around.allow_local)
+    clock, drain = around.clock, Drain(config.drain_seconds)
+    table = MinerTable(clock, around.allow_local)
+    exposition = Exposition(shared_folder(), table.keys)
+    metrics = Metrics(exposition.registry, build_labels(model, hotkey))
+    recorder = Recorder(ObservedRecords(around.records, metrics, clock))
+    admission = await asyncio.to_thread(open_admission, config, clock)
     try:
         async with open_session(config.connect_timeout_s) as session:
             probe = HealthProbe(session, model)
-            discovery = Discovery(around.source, table, probe, around.clock, config.metagraph_seconds)
+            discovery = Discovery(around.source, table, probe, clock, config.metagraph_seconds)
             miners = MinerClient(session, around.signer, timeouts)
-            dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
+            dispatcher = Dispatcher(
+                model, hotkey, table, miners, recorder, clock, around.random, next_request_id
+            )
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
-            health = Health(model, hotkey, table, discovery, recorder)
-            others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
-            yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission)
+            readiness = Readiness(table, discovery, recorder, admission, drain)
+            health = Health(model, hotkey, table, discovery, recorder, readiness)
+            others = build_other_routes(model, clock.unix_ms() // 1000, health, calibration)
+            show_gateway(metrics, table, discovery, recorder, admission, readiness, clock)
+            metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
+            here = metrics_app if config.metrics_port is None else None
+            app = OperationRoutes(GatewayApp(inference, others), readiness, here)
+            names = PathNames(INFERENCE_PATHS | OPERATION_PATHS, others.routes)
+            observed = Observed(app, metrics, names, clock, lambda: drain.draining)
+            yield Gateway(observed, metrics_app, discovery, recorder, table, admission, metrics, drain)
     finally:
         await admission.close()
         await recorder.close()
@@ -111,21 +144,45 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     """Serve until SIGTERM or SIGINT: then stop accepting, finish running answers, sync the log."""
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
-        loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run())
+        loops = [gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run()]
+        if shared_folder():
+            loops.append(gateway.metrics.run())
         async with background(*loops):
             server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
-            _stop_on_signals(server)
-            host, port = listener.getsockname()[:2]
-            log.info("the gateway listens on %s port %d", host, port)
-            await server.serve(sockets=[listener])
+            _stop_on_signals(server, gateway.drain)
+            async with _metrics_port(config, gateway.metrics_app):
+                host, port = listener.getsockname()[:2]
+                log.info("the gateway listens on %s port %d", host, port)
+                await server.serve(sockets=[listener])
     log.info("the gateway has stopped; all records are on disk")
 
 
-def _stop_on_signals(server: GatewayServer) -> None:
+@asynccontextmanager
+async def _metrics_port(config: GatewayConfig, app: ASGIApp) -> AsyncIterator[None]:
+    """Serve /metrics on its own port beside the block, if there is one; it ends last, so that all is seen.
+
+    Raises:
+        ConfigError: the port can't be had.
+    """
+    if config.metrics_port is None:
+        yield
+        return
+    with listen(config.host, config.metrics_port) as listener:
+        server = build_server(app, METRICS_CONNECTIONS, shutdown_seconds=0)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        log.info("metrics are served on port %d", listener.getsockname()[1])
+        try:
+            yield
+        finally:
+            server.cut()
+            await serving
+
+
+def _stop_on_signals(server: GatewayServer, drain: Drain) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
-            loop.add_signal_handler(number, server.handle_exit, number, None)
+            loop.add_signal_handler(number, drain.signalled, server)
 
 
 def run(config: GatewayConfig) -> int:

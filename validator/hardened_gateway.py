@@ -16,7 +16,7 @@ def main() -> int:
     from gateway.process import run
     from shared.logs import set_up_logs
 
-    set_up_logs()
+    set_up_logs(config.log_level, config.log_format)
     return run(config)
 
 

@@ -1,0 +1,94 @@
+"""The state that /metrics shows: of each miner, of the list of miners, the record log and the keys."""
+
+from collections.abc import Callable
+
+from gateway.admission import Admission
+from gateway.clock import Clock
+from gateway.discovery import Discovery
+from gateway.health import Readiness
+from gateway.metrics import MINER_LABELS, MOST_MINERS, Merge, Metrics, MinerKey
+from gateway.miners import KnownMiner, MinerTable
+from gateway.recording import Recorder
+
+NEVER_S = -1.0
+"""Shown as the age of what has not happened yet."""
+
+
+class MinerGauges:
+    """One set of series for each miner of the list, as long as it is on it."""
+
+    def __init__(self, metrics: Metrics, table: MinerTable, clock: Clock) -> None:
+        self._metrics, self._table, self._clock = metrics, table, clock
+        self._shown: set[MinerKey] = set()
+        self._in_flight = metrics.gauge(
+            "miner_in_flight", "Requests that it serves now.", "livesum", MINER_LABELS
+        )
+        self._callable = metrics.gauge(
+            "miner_callable", "1 when its health allows requests.", "livemin", MINER_LABELS
+        )
+        self._resting = metrics.gauge(
+            "miner_resting", "1 while it rests after failures.", "livemax", MINER_LABELS
+        )
+        self._failures = metrics.gauge(
+            "miner_failures_in_a_row", "Failures since its last success.", "livemax", MINER_LABELS
+        )
+        self._counts = metrics.gauge("miners", "Miners by what they can be used for.", "livemin", ("state",))
+        metrics.before_scrape(self.refresh)
+
+    def refresh(self) -> None:
+        """Set all, and end the series of miners that left."""
+        miners = self._table.all()[:MOST_MINERS]
+        present = {(miner.uid, miner.hotkey) for miner in miners}
+        self._metrics.flush_miners(present)
+        for gone in self._shown - present:
+            self._metrics.end_series(gone, self._in_flight, self._callable, self._resting, self._failures)
+        self._shown = present
+        states = {"ready": 0, "resting": 0, "not_callable": 0}
+        for miner in miners:
+            states[self._show(miner)] += 1
+        for state, count in states.items():
+            self._counts.labels(state).set(count)
+
+    def _show(self, miner: KnownMiner) -> str:
+        labels = (str(miner.uid), miner.hotkey)
+        now_s = self._clock.monotonic_s()
+        load = miner.load(now_s)
+        resting = load.rests_until_s() > now_s
+        self._in_flight.labels(*labels).set(miner.in_flight)
+        self._callable.labels(*labels).set(miner.callable)
+        self._resting.labels(*labels).set(resting)
+        self._failures.labels(*labels).set(load.failures_in_a_row)
+        if not miner.callable:
+            return "not_callable"
+        return "resting" if resting else "ready"
+
+
+def show_gateway(
+    metrics: Metrics,
+    table: MinerTable,
+    discovery: Discovery,
+    recorder: Recorder,
+    admission: Admission,
+    readiness: Readiness,
+    clock: Clock,
+) -> None:
+    """Show miners, how old their list is, whether records can be written and keys read, and what follows."""
+    MinerGauges(metrics, table, clock)
+
+    def show(name: str, words: str, merge: Merge, value: Callable[[], float]) -> None:
+        gauge = metrics.gauge(name, words, merge)
+        metrics.before_scrape(lambda: gauge.set(value()))
+
+    def list_age_s() -> float:
+        age_s = discovery.list_age_s()
+        return NEVER_S if age_s is None else age_s
+
+    show("metagraph_age_seconds", "Since the list of miners was read; -1: never.", "livemax", list_age_s)
+    show(
+        "record_log_writable", "1 while records can be written.", "livemin", lambda: recorder.failure is None
+    )
+    show("keys_readable", "1 while the keys can be read.", "livemin", lambda: admission.key_failure is None)
+    show("ready", "1 while GET /ready says yes.", "livemin", lambda: not readiness.reasons())
+    show("draining", "1 from SIGTERM on.", "livemax", lambda: readiness.drain.draining)
+    metrics.count_errors("metagraph", lambda: discovery.errors)
+    metrics.count_errors("key_store", lambda: admission.key_errors)
