@@ -11,7 +11,7 @@ import logging
 from collections import Counter as Counts
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -61,8 +61,7 @@ class MinerCounts:
     answer_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class AttemptFacts:
+class AttemptFacts(NamedTuple):
     """What counts of one attempt at one miner.
 
     Attributes:

@@ -153,12 +153,14 @@ async def test_importing_the_gateway_imports_no_torch(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def scripted_subnet(tmp_path: Path, behaviour: Any = honest) -> AsyncIterator[tuple[Process, str]]:
+async def scripted_subnet(
+    tmp_path: Path, behaviour: Any = honest, *more_flags: str
+) -> AsyncIterator[tuple[Process, str]]:
     """A gateway process in front of one scripted miner, from a fixed list."""
     signer = make_wallet(tmp_path / "wallets", "validator").hotkey
     async with ScriptedMiner(keypair("miner0"), signer.ss58_address, behaviour).serving() as miner:
         flags = ("--miners", f"{miner.address}={miner.hotkey}")
-        async with gateway_process(tmp_path, *flags) as (process, url):
+        async with gateway_process(tmp_path, *flags, *more_flags) as (process, url):
             await callable_miners(url)
             yield process, url
 
@@ -203,17 +205,8 @@ async def refuses_connections(url: str) -> None:
 
 
 async def test_sigterm_cuts_streams_that_do_not_end(tmp_path: Path) -> None:
-    async def endless(request: web.Request, script: Script) -> web.StreamResponse:
-        response = await open_stream(request)
-        await response.write(b"".join(script.events[:2]))
-        await asyncio.Event().wait()
-        return response
-
-    signer = make_wallet(tmp_path / "wallets", "validator").hotkey
-    async with ScriptedMiner(keypair("miner0"), signer.ss58_address, endless).serving() as miner:
-        flags = ("--miners", f"{miner.address}={miner.hotkey}", "--shutdown-seconds", "0")
-        async with gateway_process(tmp_path, *flags) as (process, url), asyncio.timeout(HANG_S):
-            await callable_miners(url)
+    async with scripted_subnet(tmp_path, endless, "--shutdown-seconds", "0") as (process, url):
+        async with asyncio.timeout(HANG_S):
             stream = await client(url).chat.completions.create(**CHAT, stream=True)
             await anext(aiter(stream))
             process.send_signal(signal.SIGTERM)
@@ -223,6 +216,86 @@ async def test_sigterm_cuts_streams_that_do_not_end(tmp_path: Path) -> None:
             assert await process.wait() == 0
     (record,) = records(tmp_path)
     assert (record.outcome, record.error) == ("client_left", None), "not the miner's doing"
+
+
+async def endless(request: web.Request, script: Script) -> web.StreamResponse:
+    """Two events, then nothing for ever."""
+    response = await open_stream(request)
+    await response.write(b"".join(script.events[:2]))
+    await asyncio.Event().wait()
+    return response
+
+
+async def readiness(url: str) -> tuple[int, dict[str, Any], str | None]:
+    """Status and body of /ready, and what the answer says about its connection."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/ready") as answer:
+        return answer.status, await answer.json(), answer.headers.get("connection")
+
+
+async def test_during_the_grace_of_a_drain_it_says_so_and_still_serves(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def gated(request: web.Request, script: Script) -> web.StreamResponse:
+        if not script.body.get("stream"):
+            return await honest(request, script)
+        response = await script.stream(request, *script.events[:2])
+        await gate.wait()
+        for piece in script.events[2:]:
+            await response.write(piece)
+        return response
+
+    async with scripted_subnet(tmp_path, gated, "--drain-seconds", "600") as (process, url):
+        async with asyncio.timeout(HANG_S):
+            assert (await readiness(url))[0::2] == (200, None)
+            stream = await client(url).chat.completions.create(**CHAT, stream=True)
+            await anext(aiter(stream))
+            process.send_signal(signal.SIGTERM)
+            while (seen := await readiness(url))[0] == 200:
+                pass
+            assert seen[0::2] == (503, "close")
+            assert "shutting down" in seen[1]["reasons"][0]
+            late = await client(url).chat.completions.with_raw_response.create(**CHAT)
+            assert (late.status_code, late.headers["connection"]) == (200, "close")
+            gate.set()
+            words = [event.choices[0].delta.content async for event in stream]
+            assert words[-1] == "."
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+    assert sorted(record.outcome for record in records(tmp_path)) == ["answered", "answered"]
+
+
+async def test_a_second_signal_ends_it_at_once_and_the_record_is_there(tmp_path: Path) -> None:
+    async with scripted_subnet(tmp_path, endless, "--shutdown-seconds", "600") as (process, url):
+        async with asyncio.timeout(HANG_S):
+            stream = await client(url).chat.completions.create(**CHAT, stream=True)
+            await anext(aiter(stream))
+            process.send_signal(signal.SIGTERM)
+            await refuses_connections(url)
+            assert process.returncode is None, "the stream keeps it"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(openai.APIError) as caught:
+                _ = [event async for event in stream]
+            assert caught.value.code == "shutting_down"
+            assert await process.wait() == 0
+    (record,) = records(tmp_path)
+    assert (record.outcome, record.error) == ("client_left", None)
+
+
+async def test_a_process_serves_its_metrics_on_a_port_of_their_own(tmp_path: Path) -> None:
+    make_wallet(tmp_path / "wallets", "validator")
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    flags = ("--discover", "--network", "ws://127.0.0.1:1", "--metrics-port", str(port))
+    async with gateway_process(tmp_path, *flags) as (_, url), aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.status == 200
+            text = await answer.text()
+        async with session.get(f"{url}/metrics") as elsewhere:
+            assert elsewhere.status == 404
+        async with session.get(f"http://127.0.0.1:{port}/v1/models") as nothing_else:
+            assert nothing_else.status == 404
+    assert "constantinople_gateway_build_info" in text
+    assert "process_resident_memory_bytes" in text
 
 
 @asynccontextmanager
