@@ -129,4 +129,6 @@ def _log_access(level: int, one: Observation, status: int, duration_s: float) ->
         output_tokens=last and last.output_tokens,
         traceparent=trace and trace.traceparent,
     )
-    log.log(level, "request", extra=named)
+    record = logging.LogRecord(log.name, level, __file__, 0, "request", (), None)
+    record.__dict__.update(named)
+    log.handle(record)
