@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 ANONYMOUS = "anonymous"
 """Under which the use of everybody without a key is counted."""
 
+ADDRESS = "address|"
+"""What the name of a client without a key begins with."""
+
 TRUSTED_NAMES = 64
 """Names that the requests of trusted callers are spread over, by conversation: to anybody who reads what is
 published these are clients with a request or two in an epoch, of whom none decides anything."""
@@ -71,6 +74,13 @@ class Admission:
         """How often keys could not be read."""
         return self._ring.errors
 
+    def limit_anonymous(self, limits: Limits | None) -> None:
+        """Let people without a key take so much from now on, or nothing; what they took is forgotten."""
+        if limits != self._anonymous:
+            self._anonymous = limits
+            for client in [name for name in self._limits if name.startswith(ADDRESS)]:
+                del self._limits[client]
+
     def open(self) -> None:
         """Read what is stored. Blocks.
 
@@ -95,7 +105,7 @@ class Admission:
             key = self._ring.find(secret, self._clock.unix_ms())
             client, limits = f"key|{key.id}", self._of(key.id, lambda: self._new(key.id, key.limits))
         elif self._anonymous is not None:
-            allowed, client = self._anonymous, f"address|{address_prefix(scope)}"
+            allowed, client = self._anonymous, f"{ADDRESS}{address_prefix(scope)}"
             limits = self._of(client, lambda: self._new(ANONYMOUS, allowed))
         else:
             raise key_required()
@@ -144,17 +154,23 @@ class Admission:
         self._database.close()
 
 
+def anonymous_limits(config: GatewayConfig) -> Limits | None:
+    """What each address may take without a key; None: nothing."""
+    if not config.anonymous:
+        return None
+    return Limits(config.anonymous_requests_per_minute or None, config.anonymous_tokens_per_minute or None)
+
+
 def open_admission(config: GatewayConfig, clock: Clock) -> Admission:
     """The admission that the flags ask for, with what is stored. Blocks.
 
     Raises:
         ConfigError: the database or the state folder can't be read or written.
     """
-    limits = Limits(config.anonymous_requests_per_minute or None, config.anonymous_tokens_per_minute or None)
     admission = Admission(
         open_key_database(keys_url(config.keys_database, config.state_dir)),
         Pseudonyms(config.state_dir.expanduser() / KEY_FILE, clock),
-        limits if config.anonymous else None,
+        anonymous_limits(config),
         clock,
     )
     admission.open()

@@ -12,6 +12,9 @@ from shared.errors import ConfigError, MalformedMessage
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+MAX_MINERS_FILE_CHARS = 1 << 20
+"""Some 10,000 miners, forty times a subnet."""
+
 _SS58 = re.compile(r"^[1-9A-HJ-NP-Za-km-z]{46,50}$")
 
 DESCRIPTION = (
@@ -35,7 +38,12 @@ class GatewayConfig:
     netuid: int = setting(97, "subnet", check=between(0, 65535))
     network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
     discover: bool = setting(False, "find miners on the metagraph")
-    miners: tuple[str, ...] = setting((), "fixed list ip:port=hotkey,… to use instead of --discover")
+    miners: tuple[str, ...] = setting((), "list ip:port=hotkey,… to use instead of --discover")
+    miners_file: Path | None = setting(
+        None,
+        "file with a miner ip:port=hotkey on each line, # for comments, to use instead of --discover; "
+        "it is read again when it changes",
+    )
     wallet: str = setting("validator", "wallet whose hotkey signs requests to miners")
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
@@ -105,17 +113,39 @@ def static_miners(entries: Sequence[str]) -> list[StaticMiner]:
     Raises:
         ConfigError: an entry has another form.
     """
-    return [_static_miner(entry) for entry in entries]
+    return [_static_miner(entry, "--miners") for entry in entries]
 
 
-def _static_miner(entry: str) -> StaticMiner:
+def read_miners_file(file: Path) -> list[StaticMiner]:
+    """The miners of a file: one ip:port=hotkey a line, empty lines and # comments aside. Blocks.
+
+    Raises:
+        ConfigError: it can't be read, has a line of another form, a hotkey twice, or no miner.
+    """
+    try:
+        with file.expanduser().open(encoding="utf-8") as lines:
+            text = lines.read(MAX_MINERS_FILE_CHARS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--miners-file {file} can't be read: {error}") from None
+    if len(text) > MAX_MINERS_FILE_CHARS:
+        raise ConfigError(f"--miners-file {file} has more than {MAX_MINERS_FILE_CHARS} characters")
+    entries = [(number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)]
+    miners = [_static_miner(entry, f"line {number} of {file}") for number, entry in entries if entry]
+    hotkeys = [miner.hotkey for miner in miners]
+    twice = next((hotkey for hotkey in hotkeys if hotkeys.count(hotkey) > 1), None)
+    if twice or not miners:
+        raise ConfigError(f"--miners-file {file} lists {f'{twice} twice' if twice else 'no miner'}")
+    return miners
+
+
+def _static_miner(entry: str, where: str) -> StaticMiner:
     endpoint, _, hotkey = entry.partition("=")
     try:
         parse_endpoint(endpoint)
     except MalformedMessage as error:
-        raise ConfigError(f"--miners has {entry!r}: {error}; write ip:port=hotkey") from None
+        raise ConfigError(f"{where} has {entry!r}: {error}; write ip:port=hotkey") from None
     if not _SS58.match(hotkey):
-        raise ConfigError(f"--miners has {entry!r}, which names no hotkey address; write ip:port=hotkey")
+        raise ConfigError(f"{where} has {entry!r}, which names no hotkey address; write ip:port=hotkey")
     return StaticMiner(endpoint, hotkey)
 
 
@@ -135,6 +165,17 @@ def _network(flag: str, entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Net
         raise ConfigError(f"{flag} has {entry!r}, which is no address or network: {error}") from None
 
 
+def _check_source(config: GatewayConfig) -> None:
+    if config.miners_file is not None:
+        read_miners_file(config.miners_file)
+    given = sum((config.discover, bool(config.miners), config.miners_file is not None))
+    if given != 1:
+        choice = "neither is given" if not given else f"{'both' if given == 2 else 'all'} are given"
+        raise ConfigError(
+            f"say where miners are found with either --discover, --miners or --miners-file; {choice}"
+        )
+
+
 def load_config(
     argv: Sequence[str] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -152,7 +193,5 @@ def load_config(
             raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
     networks("--trusted-proxies", config.trusted_proxies)
     networks("--metrics-allow", config.metrics_allow)
-    if config.discover == bool(config.miners):
-        choice = "both are given" if config.discover else "neither is given"
-        raise ConfigError(f"say where miners are found with either --discover or --miners; {choice}")
+    _check_source(config)
     return config

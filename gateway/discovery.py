@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from gateway.clock import Clock
-from gateway.config import StaticMiner
 from gateway.health_probe import HealthProbe
 from gateway.miners import KnownMiner, MinerListing, MinerTable
 from shared.chain import Chain
-from shared.errors import ChainError
+from shared.errors import ChainError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class MinerSource(Protocol):
         """All miners.
 
         Raises:
-            ChainError: they can't be had now.
+            ChainError, ConfigError: they can't be had now.
         """
         ...
 
@@ -44,16 +44,6 @@ class MetagraphSource:
         return [MinerListing(n.uid, n.hotkey, n.axon) for n in neurons if n.hotkey != self._own_hotkey]
 
 
-class StaticSource:
-    """A fixed list; the n-th entry has uid n, from 0."""
-
-    def __init__(self, miners: Sequence[StaticMiner]) -> None:
-        self._listings = [MinerListing(uid, miner.hotkey, miner.endpoint) for uid, miner in enumerate(miners)]
-
-    async def listings(self) -> Sequence[MinerListing]:
-        return self._listings
-
-
 class Discovery:
     """Keeps a MinerTable up to date.
 
@@ -67,6 +57,7 @@ class Discovery:
     ) -> None:
         self._source, self._table, self._probe, self._clock = source, table, probe, clock
         self._interval_s = interval_s
+        self._wanted = asyncio.Event()
         self._slots = asyncio.Semaphore(CONCURRENT_PROBES)
         self._read_at_s: float | None = None
         self.chain_error: str | None = None
@@ -80,7 +71,17 @@ class Discovery:
             except Exception:
                 log.exception("looking for miners failed; the list stays as it was")
             served = any(miner.callable for miner in self._table.all())
-            await asyncio.sleep(self._interval_s if served else min(self._interval_s, UNSERVED_RETRY_S))
+            await self._rest(self._interval_s if served else min(self._interval_s, UNSERVED_RETRY_S))
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+        self._wanted.clear()
+
+    def look_now(self) -> None:
+        """Refresh without waiting for the interval's end."""
+        self._wanted.set()
 
     async def refresh(self) -> None:
         """Read the list once and ask every miner for its health."""
@@ -90,7 +91,7 @@ class Discovery:
     async def _read_list(self) -> None:
         try:
             listings = await self._source.listings()
-        except ChainError as error:
+        except (ChainError, ConfigError) as error:
             self.chain_error = str(error)
             self.errors += 1
             log.warning("the list of miners can't be read, the last one stays in use: %s", error)

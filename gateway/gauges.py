@@ -90,5 +90,5 @@ def show_gateway(
     show("keys_readable", "1 while the keys can be read.", "livemin", lambda: admission.key_failure is None)
     show("ready", "1 while GET /ready says yes.", "livemin", lambda: not readiness.reasons())
     show("draining", "1 from SIGTERM on.", "livemax", lambda: readiness.drain.draining)
-    metrics.count_errors("metagraph", lambda: discovery.errors)
+    metrics.count_errors("miner_list", lambda: discovery.errors)
     metrics.count_errors("key_store", lambda: admission.key_errors)

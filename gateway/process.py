@@ -12,14 +12,14 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from gateway.admission import Admission, open_admission
+from gateway.admission import Admission, anonymous_limits, open_admission
 from gateway.app import GatewayApp, build_other_routes
 from gateway.build import build_labels
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
-from gateway.config import GatewayConfig, networks, static_miners
+from gateway.config import GatewayConfig, networks, read_miners_file, static_miners
 from gateway.directed_callers import DirectedCallers
-from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
+from gateway.discovery import Discovery, MetagraphSource, MinerSource
 from gateway.dispatch import Dispatcher
 from gateway.drain import Drain
 from gateway.exposition import Exposition, shared_folder
@@ -28,12 +28,14 @@ from gateway.health import Health, Readiness
 from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
 from gateway.metrics import Metrics
+from gateway.miner_list import FileWatch, ListedMiners
 from gateway.miners import MinerTable
 from gateway.observed import Observed, PathNames, next_request_id
 from gateway.observed_records import ObservedRecords
 from gateway.openai_routes import InferenceRoutes
 from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRoutes
 from gateway.recording import Recorder, RecordLog
+from gateway.reload import Settings
 from gateway.routing import RandomSource
 from gateway.upstream import MinerClient, Timeouts, open_session
 from shared.chain import SubtensorChain, check_network, is_local_network
@@ -62,6 +64,8 @@ class Surroundings:
     records: RecordLog
     clock: Clock
     random: RandomSource
+    settings: Settings | None = None
+    """Where settings come from that change without a restart; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,18 @@ async def background(*loops: Any) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _follow(settings: Settings, gateway: Gateway) -> None:
+    """Have the parts take over what changes when settings are read again."""
+
+    def take(config: GatewayConfig) -> None:
+        gateway.admission.limit_anonymous(anonymous_limits(config))
+        logging.getLogger().setLevel(config.log_level)
+        gateway.discovery.look_now()
+
+    settings.follow(take)
+    gateway.metrics.count_errors("settings", lambda: settings.errors)
+
+
 async def serve(config: GatewayConfig, around: Surroundings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: then stop accepting, finish running answers, sync the log."""
     limits = ConnectionLimits(connections=config.max_connections)
@@ -147,9 +163,13 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
         loops = [gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run()]
         if shared_folder():
             loops.append(gateway.metrics.run())
+        if config.miners_file is not None:
+            loops.append(FileWatch(config.miners_file.expanduser(), gateway.discovery.look_now).run())
+        if around.settings is not None:
+            _follow(around.settings, gateway)
         async with background(*loops):
             server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
-            _stop_on_signals(server, gateway.drain)
+            _heed_signals(server, gateway.drain, around.settings)
             async with _metrics_port(config, gateway.metrics_app):
                 host, port = listener.getsockname()[:2]
                 log.info("the gateway listens on %s port %d", host, port)
@@ -178,15 +198,21 @@ async def _metrics_port(config: GatewayConfig, app: ASGIApp) -> AsyncIterator[No
             await serving
 
 
-def _stop_on_signals(server: GatewayServer, drain: Drain) -> None:
+def _heed_signals(server: GatewayServer, drain: Drain, settings: Settings | None) -> None:
     loop = asyncio.get_running_loop()
+    if settings is not None:
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(signal.SIGHUP, settings.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, drain.signalled, server)
 
 
-def run(config: GatewayConfig) -> int:
+def run(config: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> int:
     """Run the gateway; gives its exit status.
+
+    Args:
+        read_again: reads the settings anew, at SIGHUP.
 
     Raises:
         ConfigError: the network, the wallet, the port or the record log can't be had.
@@ -196,7 +222,7 @@ def run(config: GatewayConfig) -> int:
     with listen(config.host, config.port) as listener:
         records = _open_records(config)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(config, signer, records, listener))
+            runner.run(_run(Settings(config, read_again), signer, records, listener))
     return 0
 
 
@@ -219,15 +245,22 @@ def _open_records(config: GatewayConfig) -> RecordWriter:
         ) from None
 
 
-async def _run(config: GatewayConfig, signer: Signer, records: RecordWriter, listener: socket.socket) -> None:
+def _source(settings: Settings, chain: SubtensorChain, own_hotkey: str) -> MinerSource:
+    if settings.now.discover:
+        return MetagraphSource(chain, own_hotkey)
+    file = settings.now.miners_file
+    if file is not None:
+        return ListedMiners(lambda: read_miners_file(file))
+    return ListedMiners(lambda: static_miners(settings.now.miners))
+
+
+async def _run(settings: Settings, signer: Signer, records: RecordWriter, listener: socket.socket) -> None:
+    config = settings.now
     chain = SubtensorChain(config.network, config.netuid)
-    source: MinerSource = (
-        MetagraphSource(chain, signer.ss58_address)
-        if config.discover
-        else StaticSource(static_miners(config.miners))
-    )
+    source = _source(settings, chain, signer.ss58_address)
     allow_local = is_local_network(config.network) or not config.discover
-    around = Surroundings(signer, source, allow_local, records, SystemClock(), random.SystemRandom())
+    clock, chance = SystemClock(), random.SystemRandom()
+    around = Surroundings(signer, source, allow_local, records, clock, chance, settings)
     try:
         await serve(config, around, listener)
     finally:

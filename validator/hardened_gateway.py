@@ -17,7 +17,7 @@ def main() -> int:
     from shared.logs import set_up_logs
 
     set_up_logs(config.log_level, config.log_format)
-    return run(config)
+    return run(config, load_config)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from bittensor.sp_core import Keypair
 from openai import AsyncOpenAI, OpenAI
 
 from gateway.config import GatewayConfig, StaticMiner
-from gateway.discovery import MinerSource, StaticSource
+from gateway.discovery import MinerSource
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
+from gateway.miner_list import ListedMiners
 from gateway.process import Gateway, Surroundings, assemble
 from gateway.recording import RecordLog
 from gateway.routing import RandomSource
@@ -127,7 +128,7 @@ async def running_gateway(
         ]
         around = Surroundings(
             signer=signer,
-            source=source or StaticSource([StaticMiner(miner.address, miner.hotkey) for miner in miners]),
+            source=source or ListedMiners(lambda: [StaticMiner(one.address, one.hotkey) for one in miners]),
             allow_local=True,
             records=records or RecordWriter(folder),
             clock=clock,

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -296,6 +296,59 @@ async def test_a_process_serves_its_metrics_on_a_port_of_their_own(tmp_path: Pat
             assert nothing_else.status == 404
     assert "constantinople_gateway_build_info" in text
     assert "process_resident_memory_bytes" in text
+
+
+async def health_when(url: str, seen: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """The gateway's health, as soon as it is as it should be."""
+    async with asyncio.timeout(HANG_S), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{url}/health") as answer:
+                health: dict[str, Any] = await answer.json()
+            if seen(health):
+                return health
+
+
+def hotkeys(health: dict[str, Any]) -> list[str]:
+    return [entry["hotkey"] for entry in health["miners"]]
+
+
+async def test_a_file_of_miners_is_followed_and_a_wrong_one_changes_nothing(tmp_path: Path) -> None:
+    make_wallet(tmp_path / "wallets", "validator")
+    first, second = keypair("miner0").ss58_address, keypair("miner1").ss58_address
+    file = tmp_path / "miners"
+    file.write_text(f"127.0.0.1:1={first}\n")
+    async with gateway_process(tmp_path, "--miners-file", str(file)) as (_, url):
+        assert hotkeys(await health_when(url, hotkeys)) == [first]
+        file.write_text(f"127.0.0.1:1={first}\nnonsense\n")
+        wrong = await health_when(url, lambda health: health["metagraph_error"] is not None)
+        assert "line 2" in wrong["metagraph_error"]
+        assert hotkeys(wrong) == [first]
+        file.write_text(f"127.0.0.1:1={first}\n127.0.0.1:2={second}\n")
+        right = await health_when(url, lambda health: len(hotkeys(health)) == 2)
+        assert (hotkeys(right), right["metagraph_error"]) == ([first, second], None)
+
+
+async def test_sighup_has_the_settings_read_again(tmp_path: Path) -> None:
+    make_wallet(tmp_path / "wallets", "validator")
+    first, second = keypair("miner0").ss58_address, keypair("miner1").ss58_address
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"CONSTANTINOPLE_MINERS=127.0.0.1:1={first}\n")
+    async with gateway_process(tmp_path) as (process, url), asyncio.timeout(HANG_S):
+        assert hotkeys(await health_when(url, hotkeys)) == [first]
+        dotenv.write_text("CONSTANTINOPLE_MINERS=nonsense\n")
+        process.send_signal(signal.SIGHUP)
+        async with aiohttp.ClientSession() as session:
+            failed = 'constantinople_gateway_errors_total{subject="settings"} 1.0'
+            text = ""
+            while failed not in text:
+                async with session.get(f"{url}/metrics") as answer:
+                    text = await answer.text()
+        assert hotkeys(await health_when(url, hotkeys)) == [first]
+        dotenv.write_text(f"CONSTANTINOPLE_MINERS=127.0.0.1:2={second}\nCONSTANTINOPLE_ANONYMOUS=false\n")
+        process.send_signal(signal.SIGHUP)
+        await health_when(url, lambda health: hotkeys(health) == [second])
+        with pytest.raises(openai.AuthenticationError):
+            await client(url).chat.completions.create(**CHAT)
 
 
 @asynccontextmanager
