@@ -22,6 +22,11 @@ DESCRIPTION = (
 )
 
 
+def is_http_url(value: str) -> str | None:
+    """Check: an http:// or https:// address."""
+    return None if re.match(r"https?://[^/\s]+", value) else "it must be an http:// or https:// address"
+
+
 @dataclass(frozen=True)
 class GatewayConfig:
     """What the gateway is told by flags, environment and .env."""
@@ -94,6 +99,15 @@ class GatewayConfig:
         None,
         "port of --host on which GET /metrics is served instead of --port; --metrics-allow decides there too",
         check=is_port,
+    )
+    pass_trace_headers: bool = setting(
+        True, "pass traceparent, tracestate and baggage of a request on to its miner"
+    )
+    otlp_endpoint: str | None = setting(
+        None,
+        "OpenTelemetry collector that gets a span of each request and attempt, over HTTP: "
+        "http://collector:4318/v1/traces; none are made if none is named",
+        check=is_http_url,
     )
     log_level: str = setting("INFO", "least level that is logged", check=one_of(*LOG_LEVELS))
     log_format: str = setting("text", "form of log lines: text or json", check=one_of("text", "json"))

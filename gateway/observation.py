@@ -1,13 +1,15 @@
 """What an operator sees of one request; those who serve it say what they know, through `current()`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 
 import orjson
 from starlette.types import Message, Scope, Send
 
+from gateway.client_connection import NO_HEADERS
 from gateway.clock import Clock
 from gateway.request_marks import read_marks
+from gateway.tracing import RequestSpans
 from shared.logs import REQUEST_ID
 from shared.records import RequestRecord
 
@@ -29,6 +31,12 @@ def current() -> "Observation | None":
     return _CURRENT.get()
 
 
+def onward_headers() -> Mapping[str, str]:
+    """The trace headers that go to the miner with the current attempt."""
+    one = _CURRENT.get()
+    return NO_HEADERS if one is None else one.onward
+
+
 def name_client(pseudonym: str) -> str:
     """Say who the client of the current request is; gives the pseudonym back."""
     one = _CURRENT.get()
@@ -43,6 +51,7 @@ class Observation:
     Args:
         path: one of the gateway's own, or a word for all others.
         new_id: makes request ids.
+        passes_trace: whether miners see which trace the request belongs to.
 
     Attributes:
         request_id: of the latest attempt; this is what the client is told.
@@ -54,9 +63,14 @@ class Observation:
         code: OpenAI's word for what went wrong.
         ttft_s: from the request's head to the first token; None for an answer without, or in one piece.
         finished: whether all of the answer was sent.
+        close_connection: whether the client is told that its connection ends with this answer.
+        spans: what a collector is told; None where there is none.
+        onward: trace headers for the miner.
     """
 
-    def __init__(self, scope: Scope, path: str, clock: Clock, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, scope: Scope, path: str, clock: Clock, new_id: Callable[[], str], passes_trace: bool
+    ) -> None:
         self._clock, self._new_id = clock, new_id
         self.started_s = self._attempt_began_s = clock.monotonic_s()
         self.method: str = scope["method"]
@@ -71,6 +85,10 @@ class Observation:
         self.ttft_s: float | None = None
         self.finished = False
         self.close_connection = False
+        self.spans: RequestSpans | None = None
+        trace = self.marks.trace
+        self.onward: Mapping[str, str] = trace.headers() if trace and passes_trace else NO_HEADERS
+        self._passes_trace = passes_trace
 
     def follow(self) -> None:
         """Make this the task's current request, in `current()` and in its log lines."""
@@ -84,11 +102,16 @@ class Observation:
         if self.attempts > 1:
             self.request_id = self._new_id()
             REQUEST_ID.set(self.request_id)
+        if self.spans is not None:
+            ours = self.spans.attempt_begins(self.request_id)
+            self.onward = {**self.onward, **ours} if self._passes_trace else NO_HEADERS
         return self.request_id
 
     def attempt_ended(self, record: RequestRecord) -> None:
         """The latest attempt has ended."""
         self.last = record
+        if self.spans is not None:
+            self.spans.attempt_ended(record)
         if record.ttft_ms is not None:
             self.ttft_s = self._attempt_began_s - self.started_s + record.ttft_ms / 1000
 

@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.metrics import Metrics
 from gateway.observation import CLIENT_GONE, Observation
 from gateway.observation import current as current_observation
+from gateway.tracing import Tracing
 from shared.logs import fields
 
 log = logging.getLogger("gateway.access")
@@ -62,6 +63,8 @@ class Observed:
 
     Args:
         closes_connections: says that no connection is to be kept for another request.
+        passes_trace: whether miners get trace headers.
+        tracing: where spans go; None: nowhere.
     """
 
     def __init__(
@@ -71,10 +74,13 @@ class Observed:
         names: PathNames,
         clock: Clock,
         closes_connections: Callable[[], bool],
+        passes_trace: bool = True,
+        tracing: Tracing | None = None,
         new_id: Callable[[], str] = fresh_request_id,
     ) -> None:
         self._app, self._metrics, self._names, self._clock = app, metrics, names, clock
         self._closes_connections, self._new_id = closes_connections, new_id
+        self._passes_trace, self._tracing = passes_trace, tracing
         self._in_flight = 0
         gauge = metrics.gauge("requests_in_flight", "Requests whose answer has not ended.", "livesum")
         metrics.before_scrape(lambda: gauge.set(self._in_flight))
@@ -83,8 +89,11 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        one = Observation(scope, self._names.name(scope), self._clock, self._new_id)
+        name = self._names.name(scope)
+        one = Observation(scope, name, self._clock, self._new_id, self._passes_trace)
         one.close_connection = self._closes_connections()
+        if self._tracing is not None and name not in QUIET_PATHS:
+            one.spans = self._tracing.begin(one.method, name, one.marks.trace)
         one.follow()
         self._in_flight += 1
         try:
@@ -103,13 +112,30 @@ class Observed:
             self._metrics.first_token(one.ttft_s)
         if one.attempts > 1:
             self._metrics.retried(one.attempts - 1)
+        if one.spans is not None:
+            one.spans.request_ended(status, one.outcome, _span_attributes(one))
         level = logging.DEBUG if one.path in QUIET_PATHS else logging.INFO
         if log.isEnabledFor(level):
             _log_access(level, one, status, duration_s)
 
 
+def _span_attributes(one: Observation) -> dict[str, str | int | float]:
+    named: dict[str, str | int | float] = {
+        "http.request.method": one.method,
+        "http.route": one.path,
+        "constantinople.request_id": one.request_id,
+        "constantinople.attempts": one.attempts,
+    }
+    if one.client is not None:
+        named["constantinople.client"] = one.client
+    if one.code is not None:
+        named["error.type"] = one.code
+    return named
+
+
 def _log_access(level: int, one: Observation, status: int, duration_s: float) -> None:
     last, trace = one.last, one.marks.trace
+    traceparent = one.spans.traceparent if one.spans else trace and trace.traceparent
     named = fields(
         request_id=one.request_id,
         client_request=None if one.first_id == one.request_id else one.first_id,
@@ -127,7 +153,7 @@ def _log_access(level: int, one: Observation, status: int, duration_s: float) ->
         duration_ms=round(duration_s * 1000, 1),
         prompt_tokens=last and last.prompt_tokens,
         output_tokens=last and last.output_tokens,
-        traceparent=trace and trace.traceparent,
+        traceparent=traceparent,
     )
     record = logging.LogRecord(log.name, level, __file__, 0, "request", (), None)
     record.__dict__.update(named)

@@ -37,6 +37,7 @@ from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRou
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
 from gateway.routing import RandomSource
+from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
 from shared.chain import SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
@@ -66,6 +67,8 @@ class Surroundings:
     random: RandomSource
     settings: Settings | None = None
     """Where settings come from that change without a restart; None: nowhere."""
+    tracing: Tracing | None = None
+    """Where spans go, instead of to --otlp-endpoint."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     table = MinerTable(clock, around.allow_local)
     exposition = Exposition(shared_folder(), table.keys)
     metrics = Metrics(exposition.registry, build_labels(model, hotkey))
+    tracing = around.tracing or open_tracing(config.otlp_endpoint, {"service.instance.id": hotkey})
     recorder = Recorder(ObservedRecords(around.records, metrics, clock))
     admission = await asyncio.to_thread(open_admission, config, clock)
     try:
@@ -125,11 +129,17 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             here = metrics_app if config.metrics_port is None else None
             app = OperationRoutes(GatewayApp(inference, others), readiness, here)
             names = PathNames(INFERENCE_PATHS | OPERATION_PATHS, others.routes)
-            observed = Observed(app, metrics, names, clock, lambda: drain.draining)
+            observed = Observed(
+                *(app, metrics, names, clock, lambda: drain.draining),
+                passes_trace=config.pass_trace_headers,
+                tracing=tracing,
+            )
             yield Gateway(observed, metrics_app, discovery, recorder, table, admission, metrics, drain)
     finally:
         await admission.close()
         await recorder.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from yarl import URL
 from gateway.errors import MinerFailure
 from gateway.miner_answer import error_answer
 from gateway.miners import KnownMiner
+from gateway.observation import onward_headers
 from shared.peer_auth import sign_request
 from shared.signing import Signer
 
@@ -143,6 +144,7 @@ class MinerClient:
     ) -> aiohttp.ClientResponse:
         headers = sign_request(self._signer, "POST", path, body, miner.hotkey)
         headers["content-type"] = "application/json"
+        headers.update(onward_headers())
         url = URL(f"{miner.endpoint.url}{path}", encoded=True)
         try:
             async with asyncio.timeout_at(until_s):

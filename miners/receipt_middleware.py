@@ -13,6 +13,7 @@ from miners.http_messages import send_refusal, with_body
 from miners.receipt_issuer import ReceiptIssuer, ResponseTimes
 from miners.response_tokens import ResponseTokens
 from shared.canonical import canonical_json
+from shared.logs import REQUEST_ID
 from shared.receipts import Receipt
 
 WallClock = Callable[[], int]
@@ -39,6 +40,7 @@ class ReceiptMiddleware:
         received: bytes = (await receive())["body"]
         try:
             request = parse_completion_request(received, self._fresh_id)
+            REQUEST_ID.set(request.request_id)
             with self._alone(request.request_id):
                 await self._serve(request, received_at_ms, scope, receive, send)
         except RequestRefused as refusal:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from shared.chain import Block
 from shared.errors import ChainError, ConstantinopleError
+from shared.logs import REQUEST_ID
 from shared.records import RequestRecord
 from validator.audit_coverage import answer_draw
 from validator.block_window import BlockWindow, TooOld
@@ -149,6 +150,7 @@ class AuditLoop:
         if found is None:
             return
         record, block = found
+        REQUEST_ID.set(record.request_id)
         try:
             verdict = await self._auditor.audit(record, axon, block)
         except ConstantinopleError as error:

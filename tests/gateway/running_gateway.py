@@ -17,6 +17,7 @@ from gateway.miner_list import ListedMiners
 from gateway.process import Gateway, Surroundings, assemble
 from gateway.recording import RecordLog
 from gateway.routing import RandomSource
+from gateway.tracing import Tracing
 from shared.record_log import Cursor, RecordReader, RecordWriter
 from shared.records import RequestRecord
 from tests.gateway.scripted_miner import MODEL, Behaviour, ScriptedMiner, honest
@@ -114,6 +115,7 @@ async def running_gateway(
     records: RecordLog | None = None,
     source: MinerSource | None = None,
     random_source: RandomSource | None = None,
+    tracing: Tracing | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     """A gateway in front of one scripted miner per behaviour; one honest miner when none is given."""
@@ -133,6 +135,7 @@ async def running_gateway(
             records=records or RecordWriter(folder),
             clock=clock,
             random=random_source or InOrder(),
+            tracing=tracing,
         )
         config = replace(GatewayConfig(**_DEFAULTS, state_dir=tmp_path / "state"), **settings)
         parts = await stack.enter_async_context(assemble(config, around))

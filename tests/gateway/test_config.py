@@ -68,6 +68,10 @@ def test_people_without_a_key_are_served_within_limits_by_default() -> None:
         (["--discover", "--trusted-proxies", "127.0.0.1,proxy.example"], "proxy.example"),
         (["--discover", "--trusted-proxies", "10.0.0.1/8"], "host bits"),
         (["--discover", "--anonymous-requests-per-minute", "-1"], "--anonymous-requests-per-minute"),
+        (["--discover", "--metrics-allow", "10.0.0.0/8,everybody"], "everybody"),
+        (["--discover", "--otlp-endpoint", "collector:4318"], "http"),
+        (["--discover", "--log-format", "xml"], "text, json"),
+        (["--discover", "--log-level", "LOUD"], "DEBUG"),
         (["--discover", "--anonymous=no"], "ignored explicit argument"),
     ],
 )

@@ -12,6 +12,7 @@ from miners.commitment_store import CommitmentStore
 from miners.receipt_issuer import MinerIdentity, ReceiptIssuer
 from miners.receipt_middleware import ReceiptMiddleware
 from shared.canonical import sha256_hex
+from shared.logs import REQUEST_ID
 from shared.receipts import Receipt, check_receipt, parse_receipt
 from tests.miners.asgi import Answering, Connection, call, http_scope
 from tests.miners.captures import NUM_LAYERS, RecordedCaptures, captured
@@ -86,6 +87,24 @@ async def test_vllm_gets_the_amended_body_and_not_the_callers_request_id_header(
     assert b"x-request-id" not in headers
     assert headers[b"content-length"] == str(len(body)).encode()
     assert receipt_in(orjson.loads(connection.body)).request_digest == sha256_hex(b'{"model": "tiny"}')
+
+
+async def test_vllm_gets_the_trace_that_the_gateway_passes_on() -> None:
+    app = Answering("application/json", [WHOLE])
+    traced = http_scope("POST", "/v1/chat/completions", {"traceparent": "00-a-b-01", "tracestate": "x=1"})
+    await call(Setup(app).middleware, traced, BODY)
+    headers, _ = app.seen[0]
+    assert (headers[b"traceparent"], headers[b"tracestate"]) == (b"00-a-b-01", b"x=1")
+
+
+async def test_what_is_logged_about_a_request_names_it() -> None:
+    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(REQUEST_ID.get())
+        await Answering("application/json", [WHOLE])(scope, receive, send)
+
+    seen: list[str | None] = []
+    await asyncio.create_task(Setup(tell).call())
+    assert (seen, REQUEST_ID.get()) == ([ID], None)
 
 
 @given(st.lists(st.integers(0, 2000), max_size=20))
