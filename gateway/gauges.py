@@ -92,3 +92,5 @@ def show_gateway(
     show("draining", "1 from SIGTERM on.", "livemax", lambda: readiness.drain.draining)
     metrics.count_errors("miner_list", lambda: discovery.errors)
     metrics.count_errors("key_store", lambda: admission.key_errors)
+    metrics.count_errors("usage_store", lambda: admission.book.errors)
+    metrics.watch_queue("usage", lambda: admission.book.waiting)

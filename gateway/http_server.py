@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,10 +40,15 @@ class ConnectionLimits:
     connections: int = 4096
 
 
+Refused = Callable[[int, str | None], None]
+"""Told of the status and code of what is refused before any application sees it."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol; it ends connections that are too many, too slow, or have too large a head."""
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+    observers: ClassVar[Sequence[Refused]] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -118,6 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error outside of any application, and close."""
         self._disarm_request()
+        for refused in self.observers:
+            refused(error.status, error.code)
         body = error.body()
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
@@ -168,10 +175,14 @@ class GatewayServer(uvicorn.Server):
 
 
 def build_server(
-    app: ASGIApp, limits: ConnectionLimits, shutdown_seconds: int, trusted_proxies: Sequence[str] = ()
+    app: ASGIApp,
+    limits: ConnectionLimits,
+    shutdown_seconds: int,
+    trusted_proxies: Sequence[str] = (),
+    observers: Sequence[Refused] = (),
 ) -> GatewayServer:
     """A server of `app` that has not begun to listen; run it with `serve(sockets=[…])`."""
-    protocol = type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
+    protocol = type("LimitedProtocol", (BoundedProtocol,), {"limits": limits, "observers": observers})
     return GatewayServer(
         uvicorn.Config(
             app,

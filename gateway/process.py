@@ -178,7 +178,12 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
         if around.settings is not None:
             _follow(around.settings, gateway)
         async with background(*loops):
-            server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
+            server = build_server(
+                *(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies),
+                observers=[gateway.metrics.request_refused],
+            )
+            connections = gateway.metrics.gauge("connections", "Connections of clients.", "livesum")
+            gateway.metrics.before_scrape(lambda: connections.set(len(server.server_state.connections)))
             _heed_signals(server, gateway.drain, around.settings)
             async with _metrics_port(config, gateway.metrics_app):
                 host, port = listener.getsockname()[:2]

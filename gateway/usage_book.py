@@ -18,6 +18,9 @@ class UsageBook:
     """What each client has used today, and what of it is not stored yet.
 
     A gateway that is killed loses what it counted since the last `flush`, a few seconds' worth.
+
+    Attributes:
+        errors: how often the database could not be read or written.
     """
 
     def __init__(self, store: UsageStore, clock: Clock) -> None:
@@ -27,6 +30,12 @@ class UsageBook:
         self._writing: Mapping[UsageKey, Used] = {}
         self._reserved = Counter[str]()
         self._failing = False
+        self.errors = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many counts, each of a client, model and day, are not stored yet."""
+        return len(self._waiting) + len(self._writing)
 
     def today(self) -> str:
         """The day that is counted now."""
@@ -73,6 +82,7 @@ class UsageBook:
             if not self._failing:
                 log.error("the use of API keys can't be stored; it is tried again: %s", error)
             self._failing = True
+            self.errors += 1
         else:
             self._failing = False
 

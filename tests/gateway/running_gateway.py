@@ -149,7 +149,9 @@ async def _listening(
     parts: Gateway, limits: ConnectionLimits, config: GatewayConfig
 ) -> AsyncIterator[GatewayServer]:
     """The gateway's real server without its main loop, whose ticks would only cost the tests time."""
-    server = build_server(parts.app, limits, shutdown_seconds=0, trusted_proxies=config.trusted_proxies)
+    server = build_server(
+        parts.app, limits, 0, config.trusted_proxies, observers=[parts.metrics.request_refused]
+    )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     with listen("127.0.0.1", 0) as listener:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import GatewayConfig, networks
 from gateway.exposition import may_read
+from gateway.http_server import ConnectionLimits
 from gateway.metrics import MOST_CODES, AttemptFacts, Metrics
 from gateway.miners import MinerListing
 from shared.records import RequestRecord
@@ -196,6 +197,27 @@ async def test_a_client_that_leaves_is_counted_as_one(tmp_path: Path) -> None:
     assert seen("refusals_total", status="200", code="none") is None
 
 
+async def test_what_is_refused_before_any_application_sees_it_is_counted(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, limits=ConnectionLimits(header_bytes=1024)) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.address)
+        writer.write(b"GET /health HTTP/1.1\r\nx-large: " + b"x" * 4096)
+        answer = await reader.read()
+        writer.close()
+        seen = await scrape(gateway)
+    assert b"431" in answer.splitlines()[0]
+    assert seen("refusals_total", status="431", code="headers_too_large") == 1
+
+
+async def test_use_that_is_not_stored_yet_waits_in_a_queue(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        await gateway.openai.completions.create(**COMPLETION)
+        before = await scrape(gateway)
+        await gateway.parts.admission.refresh()
+        after = await scrape(gateway)
+    assert (before("queue_depth", queue="usage"), after("queue_depth", queue="usage")) == (1, 0)
+    assert after("errors_total", subject="usage_store") == 0
+
+
 class FullDisk:
     """A record log that takes nothing."""
 
@@ -330,6 +352,7 @@ WORKER = """
 import sys
 from prometheus_client import generate_latest
 from gateway.exposition import Exposition, shared_folder
+from gateway.http_server import ConnectionLimits
 from gateway.metrics import AttemptFacts, Metrics
 present = {(0, "5A")}
 exposition = Exposition(shared_folder(), lambda: present)
