@@ -6,9 +6,11 @@ from gateway.admission import Admission
 from gateway.clock import Clock
 from gateway.discovery import Discovery
 from gateway.health import Readiness
-from gateway.metrics import MINER_LABELS, MOST_MINERS, Merge, Metrics, MinerKey
+from gateway.metrics import Metrics
+from gateway.miner_metrics import MOST_MINERS
 from gateway.miners import KnownMiner, MinerTable
 from gateway.recording import Recorder
+from gateway.series import MINER_LABELS, Merge, MinerKey
 
 NEVER_S = -1.0
 """Shown as the age of what has not happened yet."""
@@ -39,7 +41,7 @@ class MinerGauges:
         """Set all, and end the series of miners that left."""
         miners = self._table.all()[:MOST_MINERS]
         present = {(miner.uid, miner.hotkey) for miner in miners}
-        self._metrics.flush_miners(present)
+        self._metrics.miners.flush(present)
         for gone in self._shown - present:
             self._metrics.end_series(gone, self._in_flight, self._callable, self._resting, self._failures)
         self._shown = present

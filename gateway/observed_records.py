@@ -1,7 +1,8 @@
 """The record log, observed: what is written is counted, and how syncing goes is timed."""
 
 from gateway.clock import Clock
-from gateway.metrics import AttemptFacts, Metrics
+from gateway.metrics import Metrics
+from gateway.miner_metrics import AttemptFacts
 from gateway.observation import current
 from gateway.recording import RecordLog
 from shared.records import RequestRecord

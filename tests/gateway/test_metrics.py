@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.config import GatewayConfig, networks
 from gateway.exposition import may_read
 from gateway.http_server import ConnectionLimits
-from gateway.metrics import MOST_CODES, AttemptFacts, Metrics
+from gateway.metrics import MOST_CODES, Metrics
+from gateway.miner_metrics import AttemptFacts
 from gateway.miners import MinerListing
 from shared.records import RequestRecord
 from tests.gateway.running_gateway import CHAT, COMPLETION, RunningGateway, keypair, running_gateway
@@ -353,7 +354,8 @@ import sys
 from prometheus_client import generate_latest
 from gateway.exposition import Exposition, shared_folder
 from gateway.http_server import ConnectionLimits
-from gateway.metrics import AttemptFacts, Metrics
+from gateway.metrics import Metrics
+from gateway.miner_metrics import AttemptFacts
 present = {(0, "5A")}
 exposition = Exposition(shared_folder(), lambda: present)
 metrics = Metrics(exposition.registry, {"version": "1"})
@@ -362,10 +364,10 @@ gauge.set(2)
 for miner in ((0, "5A"), (1, "5B")):
     metrics.attempt_ended(AttemptFacts(miner, "answered", 3, 5, 0.1, 0.5, 1))
 metrics.request_ended("/v1/chat/completions", 200, "answered", 0.5)
-metrics.flush_miners({(0, "5A"), (1, "5B")})
+metrics.miners.flush({(0, "5A"), (1, "5B")})
 metrics.refresh()
 if len(sys.argv) > 1:
-    metrics.flush_miners(present)
+    metrics.miners.flush(present)
     sys.stdout.write(exposition.text().decode())
 else:
     print("up", flush=True)
