@@ -20,6 +20,7 @@ REFUSED_BY_MINER = "refused_by_miner"
 """The code of what a miner refused: its own word is a stranger's."""
 
 MAX_ERROR_BYTES = 16 << 10
+MAX_CODE_CHARS = 64
 _ERROR_EVENT = b'data: {"error"'
 _REQUEST_ID_HEADER = b"x-request-id"
 
@@ -163,4 +164,4 @@ class Observation:
             code = orjson.loads(body)["error"]["code"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return None
-        return code if isinstance(code, str) else None
+        return code[:MAX_CODE_CHARS] if isinstance(code, str) else None

@@ -104,8 +104,8 @@ class Observed:
 
     def _conclude(self, one: Observation) -> None:
         duration_s = self._clock.monotonic_s() - one.started_s
-        status = CLIENT_GONE if one.status is None else one.status
-        self._metrics.request_ended(one.path, status, one.outcome, duration_s)
+        status, outcome = CLIENT_GONE if one.status is None else one.status, one.outcome
+        self._metrics.request_ended(one.path, status, outcome, duration_s)
         if one.status is not None and one.status >= 400:
             self._metrics.request_refused(one.status, one.code)
         if one.ttft_s is not None:
@@ -113,10 +113,10 @@ class Observed:
         if one.attempts > 1:
             self._metrics.retried(one.attempts - 1)
         if one.spans is not None:
-            one.spans.request_ended(status, one.outcome, _span_attributes(one))
+            one.spans.request_ended(status, outcome, _span_attributes(one))
         level = logging.DEBUG if one.path in QUIET_PATHS else logging.INFO
         if log.isEnabledFor(level):
-            _log_access(level, one, status, duration_s)
+            _log_access(level, one, status, outcome, duration_s)
 
 
 def _span_attributes(one: Observation) -> dict[str, str | int | float]:
@@ -133,7 +133,7 @@ def _span_attributes(one: Observation) -> dict[str, str | int | float]:
     return named
 
 
-def _log_access(level: int, one: Observation, status: int, duration_s: float) -> None:
+def _log_access(level: int, one: Observation, status: int, outcome: str, duration_s: float) -> None:
     last, trace = one.last, one.marks.trace
     traceparent = one.spans.traceparent if one.spans else trace and trace.traceparent
     named = fields(
@@ -144,7 +144,7 @@ def _log_access(level: int, one: Observation, status: int, duration_s: float) ->
         method=one.method,
         path=one.path,
         status=status,
-        outcome=one.outcome,
+        outcome=outcome,
         code=one.code,
         miner_uid=last and last.miner_uid,
         miner_hotkey=last and last.miner_hotkey,

@@ -298,6 +298,22 @@ async def test_a_process_serves_its_metrics_on_a_port_of_their_own(tmp_path: Pat
     assert "process_resident_memory_bytes" in text
 
 
+async def test_a_process_that_shares_its_metrics_shows_what_is_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    async with scripted_subnet(tmp_path) as (_, url), aiohttp.ClientSession() as session:
+        await client(url).chat.completions.create(**CHAT)
+        async with session.get(f"{url}/metrics") as answer:
+            text = await answer.text()
+    ended = 'requests_total{outcome="answered",path="/v1/chat/completions",status="200"} 1.0'
+    assert f"constantinople_gateway_{ended}" in text
+    assert "constantinople_gateway_ready 1.0" in text
+    assert 'miner_callable{hotkey="' in text
+
+
 async def health_when(url: str, seen: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """The gateway's health, as soon as it is as it should be."""
     async with asyncio.timeout(HANG_S), aiohttp.ClientSession() as session:
