@@ -143,7 +143,10 @@ class Observation:
     def _begins(self, message: Message) -> None:
         self.status = message["status"]
         headers = message.get("headers", ())
-        if all(name != _REQUEST_ID_HEADER for name, _ in headers):
+        for name, _ in headers:
+            if name == _REQUEST_ID_HEADER:
+                break
+        else:
             headers = message["headers"] = [*headers, (_REQUEST_ID_HEADER, self.request_id.encode())]
         if self.close_connection:
             message["headers"] = [*headers, (b"connection", b"close")]

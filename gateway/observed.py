@@ -1,7 +1,7 @@
 """Stands before the application: follows every request, then counts it and writes its line in the log."""
 
 import logging
-import uuid
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 def fresh_request_id() -> str:
     """128 random bits in hexadecimal."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def next_request_id() -> str:
