@@ -19,12 +19,12 @@ _KEY = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 class ObjectReader(Protocol):
     """Reading published objects; needs no credentials."""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """The object's bytes.
 
         Raises:
             ObjectMissing: there is none.
-            StoreError: the store failed, or the object is larger than `MAX_OBJECT_BYTES`.
+            StoreError: the store failed, or the object is larger than `most_bytes`.
         """
         ...
 
@@ -78,13 +78,17 @@ class FolderStore:
     def _file(self, key: str) -> Path:
         return self._folder / check_key(key)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         try:
-            return self._file(key).read_bytes()
+            with self._file(key).open("rb") as file:
+                data = file.read(most_bytes + 1)
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"there is no object {key} in {self._folder}") from None
         except OSError as error:
             raise StoreError(f"{key} in {self._folder} can't be read: {error.strerror}") from None
+        if len(data) > most_bytes:
+            raise StoreError(f"{key} in {self._folder} is larger than {most_bytes} bytes")
+        return data
 
     def _write_partial(self, key: str, data: bytes) -> tuple[Path, Path]:
         file = self._file(key)
@@ -153,13 +157,13 @@ class S3Store:
     def _failure(self, action: str, key: str, error: Exception) -> StoreError:
         return StoreError(f"{action} {key} in bucket {self._bucket} failed: {error}")
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
-            if answer["ContentLength"] > MAX_OBJECT_BYTES:
-                raise StoreError(f"{key} is larger than {MAX_OBJECT_BYTES} bytes")
+            if answer["ContentLength"] > most_bytes:
+                raise StoreError(f"{key} in bucket {self._bucket} is larger than {most_bytes} bytes")
             data: bytes = answer["Body"].read()
             return data
         except ClientError as error:
@@ -208,7 +212,7 @@ class HttpReader:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         import httpx
 
         try:
@@ -219,8 +223,8 @@ class HttpReader:
                 data = bytearray()
                 for chunk in answer.iter_bytes():
                     data += chunk
-                    if len(data) > MAX_OBJECT_BYTES:
-                        raise StoreError(f"{key} at {self._url} is larger than {MAX_OBJECT_BYTES} bytes")
+                    if len(data) > most_bytes:
+                        raise StoreError(f"{key} at {self._url} is larger than {most_bytes} bytes")
                 return bytes(data)
         except httpx.HTTPError as error:
             raise StoreError(f"reading {key} at {self._url} failed: {error}") from None
