@@ -205,6 +205,10 @@ class RecordReader:
         """The number of the oldest segment that is kept; None when there is none."""
         return next(iter(_segments(self._folder)), None)
 
+    def newest_segment(self) -> int | None:
+        """The number of the newest segment; None when there is none."""
+        return next(reversed(_segments(self._folder)), None)
+
     def _read(
         self, cursor: Cursor, limit: int, take: Callable[[bytes, Cursor], list[Found]]
     ) -> tuple[list[Found], Cursor]:
