@@ -9,6 +9,7 @@ from gateway.calibration import ServedCalibration, add_calibration_routes
 from gateway.errors import ApiError, internal_error, method_not_allowed, model_not_found, no_route
 from gateway.health import Health
 from gateway.openai_routes import InferenceRoutes
+from gateway.receipt_lookup import ReceiptLookup, add_receipt_routes
 from shared.inference_paths import INFERENCE_PATHS
 
 
@@ -24,9 +25,13 @@ class GatewayApp:
 
 
 def build_other_routes(
-    model: str, created_at_s: int, health: Health, calibration: ServedCalibration | None
+    model: str,
+    created_at_s: int,
+    health: Health,
+    calibration: ServedCalibration | None,
+    receipts: ReceiptLookup,
 ) -> FastAPI:
-    """Models, health and the calibration file; every error has the shape of OpenAI's API."""
+    """Models, health, the calibration file and receipts; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
     card = {"id": model, "object": "model", "created": created_at_s, "owned_by": "constantinople"}
 
@@ -45,6 +50,7 @@ def build_other_routes(
         return JSONResponse(health.report())
 
     add_calibration_routes(app, calibration)
+    add_receipt_routes(app, receipts)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

@@ -54,6 +54,18 @@ class GatewayConfig:
     trusted_proxies: tuple[str, ...] = setting(
         ("127.0.0.1", "::1"), "addresses or networks of proxies whose X-Forwarded-For says who the client is"
     )
+    store: str | None = setting(
+        None,
+        "where the network's epochs are published, to tell clients what audits found: a folder, "
+        "s3://bucket/prefix or https:// URL",
+    )
+    store_endpoint: str | None = setting(None, "URL of the S3-compatible service, for an s3:// store")
+    store_region: str = setting("auto", "region of the S3-compatible service")
+    store_seconds: float = setting(60.0, "seconds between looks at the store", check=at_least(0.1))
+    publisher: str | None = setting(
+        None,
+        "hotkey whose epochs are believed (default: the gateway's own, or any with a validator permit)",
+    )
     metagraph_seconds: float = setting(
         30.0, "seconds between readings of the metagraph and of miners' health", check=at_least(1)
     )
@@ -125,6 +137,8 @@ def load_config(
     for hotkey in config.trusted_callers:
         if not _SS58.match(hotkey):
             raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
+    if config.publisher is not None and not _SS58.match(config.publisher):
+        raise ConfigError(f"--publisher is {config.publisher!r}, which is no hotkey address (5…)")
     for proxy in config.trusted_proxies:
         _check_network(proxy)
     if config.discover == bool(config.miners):

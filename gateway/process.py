@@ -23,10 +23,12 @@ from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
 from gateway.miners import MinerTable
 from gateway.openai_routes import InferenceRoutes
+from gateway.provenance import Provenance, open_provenance, records_folder
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
+from gateway.subnet_hotkeys import SubnetHotkeys
 from gateway.upstream import MinerClient, Timeouts, open_session
-from shared.chain import SubtensorChain, check_network, is_local_network
+from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name
 from shared.record_log import RecordWriter
@@ -35,14 +37,13 @@ from shared.wallets import load_hotkey
 
 log = logging.getLogger(__name__)
 
-RECORDS_FOLDER = "records"
-
 
 @dataclass(frozen=True)
 class Surroundings:
     """What the gateway gets from outside, so that tests pass their own."""
 
     signer: Signer
+    chain: Chain
     source: MinerSource
     allow_local: bool
     records: RecordLog
@@ -59,6 +60,7 @@ class Gateway:
     recorder: Recorder
     table: MinerTable
     admission: Admission
+    provenance: Provenance
 
 
 @asynccontextmanager
@@ -78,6 +80,8 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     )
     recorder = Recorder(around.records)
     admission = await asyncio.to_thread(open_admission, config, around.clock)
+    hotkeys = SubnetHotkeys(around.chain, around.clock)
+    provenance = await asyncio.to_thread(open_provenance, config, hotkey, hotkeys, around.clock)
     table = MinerTable(around.clock, around.allow_local)
     try:
         async with open_session(config.connect_timeout_s) as session:
@@ -88,9 +92,12 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
             health = Health(model, hotkey, table, discovery, recorder)
-            others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
-            yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission)
+            created_at_s = around.clock.unix_ms() // 1000
+            others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup)
+            app = GatewayApp(inference, others)
+            yield Gateway(app, discovery, recorder, table, admission, provenance)
     finally:
+        await asyncio.to_thread(provenance.close)
         await admission.close()
         await recorder.close()
 
@@ -112,7 +119,7 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
         loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run())
-        async with background(*loops):
+        async with background(*loops, *gateway.provenance.loops()):
             server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
             _stop_on_signals(server)
             host, port = listener.getsockname()[:2]
@@ -153,7 +160,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _open_records(config: GatewayConfig) -> RecordWriter:
-    folder = config.state_dir.expanduser() / RECORDS_FOLDER
+    folder = records_folder(config)
     try:
         return RecordWriter(folder)
     except OSError as error:
@@ -170,7 +177,7 @@ async def _run(config: GatewayConfig, signer: Signer, records: RecordWriter, lis
         else StaticSource(static_miners(config.miners))
     )
     allow_local = is_local_network(config.network) or not config.discover
-    around = Surroundings(signer, source, allow_local, records, SystemClock(), random.SystemRandom())
+    around = Surroundings(signer, chain, source, allow_local, records, SystemClock(), random.SystemRandom())
     try:
         await serve(config, around, listener)
     finally:
