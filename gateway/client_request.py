@@ -22,10 +22,13 @@ SEED_LIMIT = 1 << 31
 _INT64_LIMIT = 1 << 63
 """vLLM takes seeds that fit 64 signed bits."""
 
-NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority"})
+NOT_PASSED_ON = frozenset(
+    {"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority", "provenance"}
+)
 """Fields of vLLM that are the gateway's to decide, not a stranger's: the first names what is committed to,
 the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
-and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
+and defeat the prefix cache that others share, and a priority would let one client overtake the rest. The
+last is the gateway's own, and would tell a miner who looks at receipts."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class ClientRequest:
         path: CHAT_PATH or COMPLETIONS_PATH.
         fields: the body's fields that are passed on.
         store: whether the text may be published.
+        provenance: whether the answer is to name its receipt.
     """
 
     path: str
@@ -43,6 +47,7 @@ class ClientRequest:
     stream: bool
     seed: int | None
     store: bool
+    provenance: bool = False
 
 
 def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
@@ -62,6 +67,7 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
+        provenance=_flag(fields, "provenance", default=False),
     )
 
 

@@ -1,7 +1,7 @@
 """GET /v1/receipts/{request_id}: the way from an answer to its miner, its signed receipt and its audit.
 
-Whoever has the id may read: ids are 122 random bits, which only the client is told, and at the end of the epoch
-the same facts are published for everybody.
+Whoever has the id may read: ids are 122 random bits, which only the client is told, and at the end of the
+epoch the same facts are published for everybody.
 """
 
 import asyncio

@@ -164,6 +164,16 @@ async def test_after_a_restart_standings_are_known_though_the_store_is_not_reach
         await following.follower.look()
 
 
+class Switched:
+    """A store that becomes another one."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self.reader = reader
+
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        return self.reader.get(key, most_bytes)
+
+
 class Unreachable:
     def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         raise StoreError("the service is down")
@@ -342,14 +352,15 @@ async def test_what_fails_is_told_and_over_when_it_works_again(
     rig: PublishingRig, following: Following
 ) -> None:
     await publish(rig)
-    following.reader = Unreachable()
+    source = Switched(Unreachable())
+    following.reader = source
     following.restart()
-    await following.follower.step()
-    assert following.follower.trouble == "the service is down"
-    following.reader = rig.store
-    following.restart()
-    await following.follower.step()
-    assert following.follower.trouble is None
+    troubles = []
+    for reader in (Unreachable(), rig.store):
+        source.reader = reader
+        await following.follower.step()
+        troubles.append(following.follower.trouble)
+    assert troubles == ["the service is down", None]
     assert following.store.newest() is not None
 
 
