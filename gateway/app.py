@@ -10,6 +10,7 @@ from gateway.errors import ApiError, internal_error, method_not_allowed, model_n
 from gateway.health import Health
 from gateway.openai_routes import InferenceRoutes
 from gateway.receipt_lookup import ReceiptLookup, add_receipt_routes
+from gateway.wallet_sign_in import WalletSignIn, add_sign_in_routes
 from shared.inference_paths import INFERENCE_PATHS
 
 
@@ -30,8 +31,9 @@ def build_other_routes(
     health: Health,
     calibration: ServedCalibration | None,
     receipts: ReceiptLookup,
+    sign_in: WalletSignIn | None,
 ) -> FastAPI:
-    """Models, health, the calibration file and receipts; every error has the shape of OpenAI's API."""
+    """Models, health, the calibration file, receipts and keys; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
     card = {"id": model, "object": "model", "created": created_at_s, "owned_by": "constantinople"}
 
@@ -51,6 +53,7 @@ def build_other_routes(
 
     add_calibration_routes(app, calibration)
     add_receipt_routes(app, receipts)
+    add_sign_in_routes(app, sign_in)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

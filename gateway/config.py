@@ -51,6 +51,23 @@ class GatewayConfig:
     anonymous_tokens_per_minute: int = setting(
         100_000, "tokens a minute, prompt and output, of one address without a key; 0: no limit", at_least(0)
     )
+    wallet_sign_in: bool = setting(False, "give an API key to whoever signs in with a registered hotkey")
+    wallet_any_hotkey: bool = setting(
+        False, "also to hotkeys that are not on the subnet, of which anybody can make any number"
+    )
+    wallet_keys: int = setting(2, "valid keys that one hotkey can have; they share its limits", at_least(1))
+    wallet_key_days: float = setting(30.0, "days until such a key expires; 0: never", at_least(0))
+    wallet_requests_per_minute: int = setting(
+        600, "requests a minute of one hotkey that signed in; 0: no limit", at_least(0)
+    )
+    wallet_tokens_per_minute: int = setting(
+        1_000_000,
+        "tokens a minute, prompt and output, of one hotkey that signed in; 0: no limit",
+        at_least(0),
+    )
+    wallet_tokens_per_day: int = setting(
+        0, "tokens a day (UTC) of one hotkey that signed in; 0: no limit", at_least(0)
+    )
     trusted_proxies: tuple[str, ...] = setting(
         ("127.0.0.1", "::1"), "addresses or networks of proxies whose X-Forwarded-For says who the client is"
     )

@@ -28,6 +28,7 @@ from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
 from gateway.subnet_hotkeys import SubnetHotkeys
 from gateway.upstream import MinerClient, Timeouts, open_session
+from gateway.wallet_sign_in import open_sign_in
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name
@@ -82,6 +83,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     admission = await asyncio.to_thread(open_admission, config, around.clock)
     hotkeys = SubnetHotkeys(around.chain, around.clock)
     provenance = await asyncio.to_thread(open_provenance, config, hotkey, hotkeys, around.clock)
+    sign_in = await asyncio.to_thread(open_sign_in, config, admission, hotkeys, hotkey, around.clock)
     table = MinerTable(around.clock, around.allow_local)
     try:
         async with open_session(config.connect_timeout_s) as session:
@@ -93,7 +95,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
             health = Health(model, hotkey, table, discovery, recorder)
             created_at_s = around.clock.unix_ms() // 1000
-            others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup)
+            others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup, sign_in)
             app = GatewayApp(inference, others)
             yield Gateway(app, discovery, recorder, table, admission, provenance)
     finally:
