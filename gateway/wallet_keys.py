@@ -55,7 +55,8 @@ def _use(connection: Connection, challenge: Challenge, now_ms: int) -> bool:
     connection.execute(delete(used_challenges).where(used_challenges.c.expires_at_ms < now_ms))
     taken = insert_or_update(connection, used_challenges).on_conflict_do_nothing()
     values = {"nonce": challenge.nonce, "expires_at_ms": challenge.expires_at_ms}
-    return bool(connection.execute(taken.values(**values)).rowcount == 1)
+    inserted = connection.execute(taken.values(**values).returning(used_challenges.c.nonce))
+    return inserted.first() is not None
 
 
 def _revoke_oldest(connection: Connection, owner: str, now_ms: int, kept: int) -> None:
