@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.errors import NotReproducible
 from validator.chat_templates import ChatTemplate
-from validator.unquoted import role_in_words
+from validator.unquoted import part_type_in_words, role_in_words
 
 _TEXT_KEYS = {"text": "text", "refusal": "refusal"}
 """Content parts that are text: where each type keeps it."""
@@ -65,9 +65,8 @@ def _part_text(part: Any, as_parts: bool) -> str | None:
         return part
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in _TEXT_KEYS:
-        raise NotReproducible(
-            "a message has content of another type than text; only text can be rendered again"
-        )
+        words = part_type_in_words(kind)
+        raise NotReproducible(f"a message has content of {words}; only text can be rendered again")
     if as_parts and set(part) - {"type", _TEXT_KEYS[kind]}:
         raise NotReproducible("a content part has fields of its own, which the template may read")
     text = part.get(_TEXT_KEYS[kind])

@@ -7,6 +7,10 @@ from pydantic import ValidationError
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
+_PART_TYPES = frozenset(
+    {"image_url", "input_image", "image_pil", "image_embeds", "audio_url", "input_audio", "video_url", "file"}
+)
+
 
 def unusual_field(error: ValidationError) -> str:
     """Which field is unusual, by its name in the API: keys and values inside of it are the client's."""
@@ -18,3 +22,8 @@ def unusual_field(error: ValidationError) -> str:
 def role_in_words(role: str) -> str:
     """A role that the API knows, or that it is another."""
     return role if role in _ROLES else "an unknown role"
+
+
+def part_type_in_words(kind: object) -> str:
+    """A type of content that the API knows, or that it is another."""
+    return f"the type {kind}" if isinstance(kind, str) and kind in _PART_TYPES else "an unknown type"
