@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,12 +20,19 @@ MAX_CATCH_UP_EPOCHS = 60
 Publishes = Callable[[str], Awaitable[bool]]
 """Whether a hotkey may publish what this gateway follows; raises ChainError when that can't be known."""
 
+_TROUBLES: Mapping[type[Exception], str] = {
+    EpochRefused: "what is published is not believed",
+    StoreError: "the store can't be read",
+    ChainError: "the chain can't be asked who may publish",
+    SQLAlchemyError: "the gateway can't store what it reads",
+}
+
 
 class EpochFollower:
     """Keeps an EpochStore and the Standings up to date.
 
     Attributes:
-        trouble: why the newest look failed, in words; None when it did not.
+        trouble: why the newest look failed, in words for clients, which name no place; None when it did not.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class EpochFollower:
         self._published, self._store, self._standings = published, store, standings
         self._gateway_hotkey, self._publishes, self._poll_seconds = gateway_hotkey, publishes, poll_seconds
         self.trouble: str | None = None
+        self._logged: str | None = None
 
     async def run(self) -> None:
         """Follow for ever."""
@@ -51,12 +59,13 @@ class EpochFollower:
         """Look once; what fails is logged, and told with answers until a look succeeds."""
         try:
             await self.look()
-        except (EpochRefused, StoreError, ChainError, SQLAlchemyError) as error:
-            if self.trouble != str(error):
+        except tuple(_TROUBLES) as error:
+            if self._logged != str(error):
                 log.error("published epochs can't be followed: %s", error)
-            self.trouble = str(error)
+            self._logged = str(error)
+            self.trouble = next(words for kind, words in _TROUBLES.items() if isinstance(error, kind))
         else:
-            self.trouble = None
+            self.trouble = self._logged = None
 
     async def look(self) -> None:
         """Read what has been published since the last look.

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 LOOKUPS_PER_MINUTE = 600
 """Of one address: what a program needs that traces each of its answers."""
 
-CONCURRENT_LOOKUPS = 4
-"""Each holds one record of some megabytes at most, and reads the disk in a thread."""
+CONCURRENT_LOOKUPS = 2
+"""Each holds records of some megabytes at most, and one of the few threads that the log is synced in too."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 

@@ -6,6 +6,8 @@ Stores block; call them from a thread or a process that may wait.
 import os
 import re
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,6 +15,9 @@ from urllib.parse import urlsplit
 from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
 
 MAX_OBJECT_BYTES = 1 << 30
+HTTP_DEADLINE_S = 600.0
+"""For one object over HTTP, however slowly its bytes come: 256 MiB at 0.5 MB/s."""
+
 _KEY = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 
 
@@ -208,13 +213,20 @@ class S3Store:
 class HttpReader:
     """Published objects below a public URL."""
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = 30.0,
+        deadline_s: float = HTTP_DEADLINE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
+        self._timeout_s, self._deadline_s, self._clock = timeout_s, deadline_s, clock
 
     def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         import httpx
 
+        ends_s = self._clock() + self._deadline_s
         try:
             with httpx.stream("GET", f"{self._url}/{check_key(key)}", timeout=self._timeout_s) as answer:
                 if answer.status_code in (403, 404):
@@ -225,6 +237,8 @@ class HttpReader:
                     data += chunk
                     if len(data) > most_bytes:
                         raise StoreError(f"{key} at {self._url} is larger than {most_bytes} bytes")
+                    if self._clock() > ends_s:
+                        raise StoreError(f"{key} at {self._url} took longer than {self._deadline_s:g} s")
                 return bytes(data)
         except httpx.HTTPError as error:
             raise StoreError(f"reading {key} at {self._url} failed: {error}") from None

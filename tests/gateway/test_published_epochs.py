@@ -360,7 +360,7 @@ async def test_what_fails_is_told_and_over_when_it_works_again(
         source.reader = reader
         await following.follower.step()
         troubles.append(following.follower.trouble)
-    assert troubles == ["the service is down", None]
+    assert troubles == ["the store can't be read", None]
     assert following.store.newest() is not None
 
 
@@ -373,7 +373,7 @@ async def test_an_unreadable_chain_is_a_trouble_and_no_crash(
     await publish(rig)
     following.follower._publishes = unknown
     await following.follower.step()
-    assert following.follower.trouble == "the chain can't be reached"
+    assert following.follower.trouble == "the chain can't be asked who may publish"
     assert following.store.newest() is None
 
 

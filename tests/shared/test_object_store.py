@@ -251,6 +251,14 @@ def test_too_large_an_object_is_refused_over_http(public: tuple[FolderStore, str
     assert len(HttpReader(url).get("a", 1001)) == 1001
 
 
+def test_an_object_whose_bytes_come_too_slowly_is_given_up(public: tuple[FolderStore, str]) -> None:
+    store, url = public
+    store.put("a", b"x" * 100)
+    assert HttpReader(url, clock=iter([0.0, 599.0]).__next__).get("a") == b"x" * 100
+    with pytest.raises(StoreError, match="took longer than 600 s"):
+        HttpReader(url, clock=iter([0.0, 601.0]).__next__).get("a")
+
+
 def test_an_unreachable_url_fails_in_words() -> None:
     with pytest.raises(StoreError, match="reading a at"):
         HttpReader("http://127.0.0.1:1").get("a")
