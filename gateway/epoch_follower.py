@@ -48,6 +48,7 @@ class EpochFollower:
         self._gateway_hotkey, self._publishes, self._poll_seconds = gateway_hotkey, publishes, poll_seconds
         self.trouble: str | None = None
         self._logged: str | None = None
+        self._restored: KnownEpoch | None = None
 
     async def run(self) -> None:
         """Follow for ever."""
@@ -90,6 +91,8 @@ class EpochFollower:
     def _newest(self) -> FoundSummary | None:
         """The newest summary; None when it is known, or nothing is published."""
         pointer, known = self._published.pointer(), self._store.newest()
+        if known != self._restored:
+            self.restore()
         if pointer is None or (known and (known.number, known.digest) == (pointer.epoch, pointer.digest)):
             return None
         return self._published.summary(pointer.epoch, pointer.digest)
@@ -108,7 +111,9 @@ class EpochFollower:
         self.restore()
 
     def restore(self) -> None:
-        """Take the standings from what was read last. Blocks; call it once before the first look."""
+        """Take the standings from what was read last, by this process or by one that shares its state folder.
+        Blocks; call it once before the first look."""
+        self._restored = self._store.newest()
         self._standings.replace(self._store.standings())
 
     def _last_of(self, publisher: str) -> KnownEpoch | None:

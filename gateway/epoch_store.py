@@ -74,7 +74,7 @@ class EpochStore:
         return {row.hotkey: AuditStanding(row.audits, row.passes, row.rejected, row.epoch) for row in rows}
 
     def add(self, found: FoundSummary, findings: Findings) -> None:
-        """Take in the epoch after the newest one, and drop what is too old."""
+        """Take in the epoch after the newest one, and drop what is too old; doing it twice does no harm."""
         summary = found.summary
         rows = [
             {"request_id": request_id, "epoch": summary.epoch, "audit": audit and json.dumps(audit)}
@@ -82,7 +82,9 @@ class EpochStore:
         ]
         with self._database.writing() as connection:
             connection.execute(
-                insert(epochs).values(
+                sqlite.insert(epochs)
+                .on_conflict_do_nothing()
+                .values(
                     number=summary.epoch,
                     digest=found.digest,
                     publisher=summary.publisher,

@@ -164,6 +164,22 @@ async def test_after_a_restart_standings_are_known_though_the_store_is_not_reach
         await following.follower.look()
 
 
+async def test_processes_that_share_a_state_folder_share_what_one_of_them_reads(
+    rig: PublishingRig, following: Following, tmp_path: Path
+) -> None:
+    shared = open_receipt_database(tmp_path / "gateway")
+    other = Following(rig, shared)
+    await publish(rig)
+    await following.follower.look()
+    await other.follower.look()
+    stands = other.standings.of(HONEST.ss58_address)
+    assert stands == following.standings.of(HONEST.ss58_address) is not None
+    found = PublishedEpochs(rig.store, NETUID).summary(1, other.store.newest().digest)  # type: ignore[union-attr]
+    other.store.add(found, {})
+    assert following.store.find("request-000000") is not None
+    shared.close()
+
+
 class Switched:
     """A store that becomes another one."""
 
