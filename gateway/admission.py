@@ -58,7 +58,7 @@ class Admission:
     def __init__(
         self, database: Database, pseudonyms: Pseudonyms, anonymous: Limits | None, clock: Clock
     ) -> None:
-        self._database, self._pseudonyms = database, pseudonyms
+        self.database, self._pseudonyms = database, pseudonyms
         self._anonymous, self._clock = anonymous, clock
         self._ring = KeyRing(KeyStore(database))
         self.book = UsageBook(UsageStore(database), clock)
@@ -103,7 +103,8 @@ class Admission:
         secret = key_in(scope)
         if secret is not None:
             key = self._ring.find(secret, self._clock.unix_ms())
-            client, limits = f"key|{key.id}", self._of(key.id, lambda: self._new(key.id, key.limits))
+            account = key.account
+            client, limits = f"key|{account}", self._of(account, lambda: self._new(account, key.limits))
         elif self._anonymous is not None:
             allowed, client = self._anonymous, f"{ADDRESS}{address_prefix(scope)}"
             limits = self._of(client, lambda: self._new(ANONYMOUS, allowed))
@@ -139,6 +140,10 @@ class Admission:
         except ConfigError as error:
             log.error("records go on with the names of the day before: %s", error)
 
+    async def reload_keys(self) -> None:
+        """Read new and revoked keys now."""
+        await self._ring.refresh()
+
     async def run(self) -> None:
         """Refresh for ever."""
         while True:
@@ -151,7 +156,7 @@ class Admission:
     async def close(self) -> None:
         """Store what was used, and close the database."""
         await self.book.flush()
-        self._database.close()
+        self.database.close()
 
 
 def anonymous_limits(config: GatewayConfig) -> Limits | None:

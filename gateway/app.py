@@ -9,6 +9,8 @@ from gateway.calibration import ServedCalibration, add_calibration_routes
 from gateway.errors import ApiError, internal_error, method_not_allowed, model_not_found, no_route
 from gateway.health import Health
 from gateway.openai_routes import InferenceRoutes
+from gateway.receipt_lookup import ReceiptLookup, add_receipt_routes
+from gateway.wallet_sign_in import WalletSignIn, add_sign_in_routes
 from shared.inference_paths import INFERENCE_PATHS
 
 
@@ -24,9 +26,14 @@ class GatewayApp:
 
 
 def build_other_routes(
-    model: str, created_at_s: int, health: Health, calibration: ServedCalibration | None
+    model: str,
+    created_at_s: int,
+    health: Health,
+    calibration: ServedCalibration | None,
+    receipts: ReceiptLookup,
+    sign_in: WalletSignIn | None,
 ) -> FastAPI:
-    """Models, health and the calibration file; every error has the shape of OpenAI's API."""
+    """Models, health, the calibration file, receipts and keys; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
     card = {"id": model, "object": "model", "created": created_at_s, "owned_by": "constantinople"}
 
@@ -45,6 +52,8 @@ def build_other_routes(
         return JSONResponse(health.report())
 
     add_calibration_routes(app, calibration)
+    add_receipt_routes(app, receipts)
+    add_sign_in_routes(app, sign_in)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

@@ -23,6 +23,7 @@ class Attempt:
         body: the bytes that are sent to the miner.
         tally: token ids received.
         receipt: the miner's receipt, not checked; None until it comes.
+        started_at_ms: when it began, in Unix time.
         concluded: whether its record has been made.
     """
 
@@ -44,7 +45,7 @@ class Attempt:
         self.http_status: int | None = None
         self.concluded = False
         self._clock = clock
-        self._started_s, self._started_at_ms = clock.monotonic_s(), clock.unix_ms()
+        self._started_s, self.started_at_ms = clock.monotonic_s(), clock.unix_ms()
         self._last_received_s = self._started_s
 
     def received(self) -> float:
@@ -82,8 +83,8 @@ class Attempt:
             outcome=outcome,
             http_status=self.http_status,
             error=error,
-            started_at_ms=self._started_at_ms,
-            finished_at_ms=max(self._clock.unix_ms(), self._started_at_ms),
+            started_at_ms=self.started_at_ms,
+            finished_at_ms=max(self._clock.unix_ms(), self.started_at_ms),
             ttft_ms=self._ttft_ms(),
             duration_ms=(ended_s - self._started_s) * 1000,
             prompt_tokens=self.tally.prompt_tokens,

@@ -27,6 +27,9 @@ NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "ca
 the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
 and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
 
+OWN_FIELDS = frozenset({"provenance"})
+"""Fields that ask something of the gateway; they would tell a miner which clients look at receipts."""
+
 
 @dataclass(frozen=True)
 class ClientRequest:
@@ -36,6 +39,7 @@ class ClientRequest:
         path: CHAT_PATH or COMPLETIONS_PATH.
         fields: the body's fields that are passed on.
         store: whether the text may be published.
+        provenance: whether the answer is to name its receipt.
     """
 
     path: str
@@ -43,6 +47,7 @@ class ClientRequest:
     stream: bool
     seed: int | None
     store: bool
+    provenance: bool = False
 
 
 def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
@@ -55,13 +60,14 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
     _check_model(fields, model)
     prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
     _check_choices(fields, prompts)
-    passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON}
+    passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON | OWN_FIELDS}
     return ClientRequest(
         path=path,
         fields=passed_on | {"model": model},
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
+        provenance=_flag(fields, "provenance", default=False),
     )
 
 

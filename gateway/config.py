@@ -66,8 +66,37 @@ class GatewayConfig:
     anonymous_tokens_per_minute: int = setting(
         100_000, "tokens a minute, prompt and output, of one address without a key; 0: no limit", at_least(0)
     )
+    wallet_sign_in: bool = setting(False, "give an API key to whoever signs in with a registered hotkey")
+    wallet_any_hotkey: bool = setting(
+        False, "also to hotkeys that are not on the subnet, of which anybody can make any number"
+    )
+    wallet_keys: int = setting(2, "valid keys that one hotkey can have; they share its limits", at_least(1))
+    wallet_key_days: float = setting(30.0, "days until such a key expires; 0: never", at_least(0))
+    wallet_requests_per_minute: int = setting(
+        600, "requests a minute of one hotkey that signed in; 0: no limit", at_least(0)
+    )
+    wallet_tokens_per_minute: int = setting(
+        1_000_000,
+        "tokens a minute, prompt and output, of one hotkey that signed in; 0: no limit",
+        at_least(0),
+    )
+    wallet_tokens_per_day: int = setting(
+        0, "tokens a day (UTC) of one hotkey that signed in; 0: no limit", at_least(0)
+    )
     trusted_proxies: tuple[str, ...] = setting(
         ("127.0.0.1", "::1"), "addresses or networks of proxies whose X-Forwarded-For says who the client is"
+    )
+    store: str | None = setting(
+        None,
+        "where the network's epochs are published, to tell clients what audits found: a folder, "
+        "s3://bucket/prefix or https:// URL",
+    )
+    store_endpoint: str | None = setting(None, "URL of the S3-compatible service, for an s3:// store")
+    store_region: str = setting("auto", "region of the S3-compatible service")
+    store_seconds: float = setting(60.0, "seconds between looks at the store", check=at_least(0.1))
+    publisher: str | None = setting(
+        None,
+        "hotkey whose epochs are believed (default: the gateway's own, or any with a validator permit)",
     )
     metagraph_seconds: float = setting(
         30.0, "seconds between readings of the metagraph and of miners' health", check=at_least(1)
@@ -207,5 +236,7 @@ def load_config(
             raise ConfigError(f"--trusted-callers has {hotkey!r}, which is no hotkey address (5…)")
     networks("--trusted-proxies", config.trusted_proxies)
     networks("--metrics-allow", config.metrics_allow)
+    if config.publisher is not None and not _SS58.match(config.publisher):
+        raise ConfigError(f"--publisher is {config.publisher!r}, which is no hotkey address (5…)")
     _check_source(config)
     return config

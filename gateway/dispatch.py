@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from gateway.answer_provenance import last_event, whole_answer
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.client_request import SEED_LIMIT, ClientRequest
@@ -141,13 +142,13 @@ class Dispatcher:
         relay = StreamRelay(attempt, answer, response)
         await relay.run(self._miners.timeouts, first_event_until_s)
         self._conclude(attempt, "answered", None)
-        await response.end_events(DONE_EVENT)
+        await response.end_events(last_event(attempt) + DONE_EVENT)
         await answer.finish()
 
     async def _whole(self, attempt: Attempt, answer: MinerAnswer, response: Response) -> None:
-        body = await take_whole_answer(attempt, answer)
+        payload = await take_whole_answer(attempt, answer)
         self._conclude(attempt, "answered", None)
-        await response.send_json(200, body, attempt.headers())
+        await response.send_json(200, *whole_answer(attempt, payload))
 
     def _conclude(self, attempt: Attempt, outcome: Outcome, error: str | None) -> None:
         """Note how the attempt went, and write its record: before the client sees the end of the answer."""

@@ -123,6 +123,28 @@ def other_calibration(asked: str, served: str) -> ApiError:
     )
 
 
+def receipt_not_found(request_id: str) -> ApiError:
+    """404: the gateway has no record of such a request."""
+    return ApiError(
+        404,
+        f"This gateway has no record of a request {request_id!r}; ask with the x-request-id of an answer, at "
+        "the gateway that gave it.",
+        param="request_id",
+        code="receipt_not_found",
+    )
+
+
+def receipts_unavailable(reason: str) -> ApiError:
+    """503: receipts can't be looked up now; everything else works."""
+    return ApiError(
+        503,
+        f"The gateway can't look receipts up at the moment: {reason}; try again later.",
+        kind="server_error",
+        code="receipts_unavailable",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
 def no_route(path: str) -> ApiError:
     """404 for an unknown address."""
     return ApiError(

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, func, insert, inspect, select, update
 from sqlalchemy.engine import Connection, Row
 
 from shared.database import Database, Migration, sqlite_url
@@ -41,6 +41,22 @@ api_keys = Table(
     Column("requests_per_minute", BigInteger),
     Column("tokens_per_minute", BigInteger),
     Column("tokens_per_day", BigInteger),
+    # The hotkey that signed in for it: all keys of one hotkey share its limits.
+    Column("owner", Text),
+)
+
+gateway_secrets = Table(
+    "gateway_secrets",
+    _TABLES,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+used_challenges = Table(
+    "used_challenges",
+    _TABLES,
+    Column("nonce", Text, primary_key=True),
+    Column("expires_at_ms", BigInteger, nullable=False),
 )
 
 usage = Table(
@@ -61,7 +77,13 @@ def _create_tables(connection: Connection) -> None:
     _TABLES.create_all(connection)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+def _add_wallets(connection: Connection) -> None:
+    _TABLES.create_all(connection)
+    if "owner" not in {column["name"] for column in inspect(connection).get_columns(api_keys.name)}:
+        connection.exec_driver_sql("ALTER TABLE api_keys ADD COLUMN owner TEXT")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_wallets)
 
 
 def keys_url(database: str | None, state_dir: Path) -> str:
@@ -114,6 +136,13 @@ class ApiKey:
     expires_at_ms: int | None
     revoked_at_ms: int | None
     limits: Limits
+    owner: str | None = None
+    """The hotkey that signed in for it; None for a key that an operator made."""
+
+    @property
+    def account(self) -> str:
+        """Under which its use is limited and counted: the same for all keys of one hotkey."""
+        return self.owner or self.id
 
     def state(self, now_ms: int) -> str:
         """`valid`, `revoked` or `expired`."""
@@ -147,6 +176,20 @@ class KeyStore:
         expires_at_ms: int | None = None,
     ) -> ApiKey:
         """Store a key."""
+        with self._database.writing() as connection:
+            return self.add(connection, secret, name, now_ms, limits, expires_at_ms)
+
+    def add(
+        self,
+        connection: Connection,
+        secret: str,
+        name: str,
+        now_ms: int,
+        limits: Limits,
+        expires_at_ms: int | None,
+        owner: str | None = None,
+    ) -> ApiKey:
+        """Store a key as part of a transaction."""
         key = ApiKey(
             id="key_" + secrets.token_hex(8),
             digest=digest_of(secret),
@@ -156,10 +199,10 @@ class KeyStore:
             expires_at_ms=expires_at_ms,
             revoked_at_ms=None,
             limits=limits,
+            owner=owner,
         )
         values = {column: value for column, value in vars(key).items() if column != "limits"} | vars(limits)
-        with self._database.writing() as connection:
-            connection.execute(insert(api_keys).values(**values))
+        connection.execute(insert(api_keys).values(**values))
         return key
 
     def revoke(self, key_id: str, now_ms: int) -> ApiKey:

@@ -121,7 +121,7 @@ def show_usage(argv: Sequence[str], now_ms: int) -> int:
 
     first = datetime.fromtimestamp(now_ms / 1000, UTC).date() - timedelta(days=flags.days - 1)
     with _opened(flags) as database:
-        names = {key.id: key.name for key in KeyStore(database).all()}
+        names = {key.account: key.name for key in KeyStore(database).all()}
         counts = UsageStore(database).since(first.isoformat(), flags.key or None)
     head = ("day", "client", "name", "model", "requests", "prompt tokens", "output tokens")
     _print_table(

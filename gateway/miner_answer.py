@@ -42,6 +42,8 @@ def read_part(data: bytes) -> Part:
     payload = _object(data)
     if payload.get("error") is not None:
         raise MinerFailure(f"it broke off with an error: {_error_fields(payload)[0]}")
+    if "provenance" in payload:
+        raise MinerFailure("it sent a field `provenance`, which is the gateway's own word")
     receipt = payload.pop("receipt", None)
     if receipt is not None:
         _check_receipt(receipt)

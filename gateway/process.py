@@ -34,12 +34,15 @@ from gateway.observed import Observed, PathNames, next_request_id
 from gateway.observed_records import ObservedRecords
 from gateway.openai_routes import InferenceRoutes
 from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRoutes
+from gateway.provenance import Provenance, open_provenance, records_folder
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
 from gateway.routing import RandomSource
+from gateway.subnet_hotkeys import SubnetHotkeys
 from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
-from shared.chain import SubtensorChain, check_network, is_local_network
+from gateway.wallet_sign_in import open_sign_in
+from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.inference_paths import INFERENCE_PATHS
 from shared.model_identity import public_model_name
@@ -48,8 +51,6 @@ from shared.signing import Signer
 from shared.wallets import load_hotkey
 
 log = logging.getLogger(__name__)
-
-RECORDS_FOLDER = "records"
 
 METRICS_CONNECTIONS = ConnectionLimits(connections=64)
 """Of the metrics' own port: a few Prometheus servers, and people with curl."""
@@ -60,6 +61,7 @@ class Surroundings:
     """What the gateway gets from outside, so that tests pass their own."""
 
     signer: Signer
+    chain: Chain
     source: MinerSource
     allow_local: bool
     records: RecordLog
@@ -87,6 +89,7 @@ class Gateway:
     admission: Admission
     metrics: Metrics
     drain: Drain
+    provenance: Provenance
 
 
 @asynccontextmanager
@@ -111,6 +114,9 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     tracing = around.tracing or open_tracing(config.otlp_endpoint, {"service.instance.id": hotkey})
     recorder = Recorder(ObservedRecords(around.records, metrics, clock))
     admission = await asyncio.to_thread(open_admission, config, clock)
+    hotkeys = SubnetHotkeys(around.chain, clock)
+    provenance = await asyncio.to_thread(open_provenance, config, hotkey, hotkeys, clock)
+    sign_in = await asyncio.to_thread(open_sign_in, config, admission, hotkeys, hotkey, clock)
     try:
         async with open_session(config.connect_timeout_s) as session:
             probe = HealthProbe(session, model)
@@ -123,7 +129,8 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
             readiness = Readiness(table, discovery, recorder, admission, drain)
             health = Health(model, hotkey, table, discovery, recorder, readiness)
-            others = build_other_routes(model, clock.unix_ms() // 1000, health, calibration)
+            created_at_s = clock.unix_ms() // 1000
+            others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup, sign_in)
             show_gateway(metrics, table, discovery, recorder, admission, readiness, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
             here = metrics_app if config.metrics_port is None else None
@@ -134,8 +141,11 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
                 passes_trace=config.pass_trace_headers,
                 tracing=tracing,
             )
-            yield Gateway(observed, metrics_app, discovery, recorder, table, admission, metrics, drain)
+            yield Gateway(
+                observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance
+            )
     finally:
+        await asyncio.to_thread(provenance.close)
         await admission.close()
         await recorder.close()
         if tracing is not None:
@@ -171,6 +181,7 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
         loops = [gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run()]
+        loops += gateway.provenance.loops()
         if shared_folder():
             loops.append(gateway.metrics.run())
         if config.miners_file is not None:
@@ -251,7 +262,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _open_records(config: GatewayConfig) -> RecordWriter:
-    folder = config.state_dir.expanduser() / RECORDS_FOLDER
+    folder = records_folder(config)
     try:
         return RecordWriter(folder)
     except OSError as error:
@@ -275,7 +286,7 @@ async def _run(settings: Settings, signer: Signer, records: RecordWriter, listen
     source = _source(settings, chain, signer.ss58_address)
     allow_local = is_local_network(config.network) or not config.discover
     clock, chance = SystemClock(), random.SystemRandom()
-    around = Surroundings(signer, source, allow_local, records, clock, chance, settings)
+    around = Surroundings(signer, chain, source, allow_local, records, clock, chance, settings)
     try:
         await serve(config, around, listener)
     finally:

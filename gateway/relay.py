@@ -7,8 +7,6 @@ bytes are passed on as they are. The receipt and the final [DONE] are held back.
 import asyncio
 from typing import Any
 
-import orjson
-
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.errors import MinerFailure
@@ -93,8 +91,8 @@ class StreamRelay:
             raise MinerFailure("its stream had no receipt")
 
 
-async def take_whole_answer(attempt: Attempt, answer: MinerAnswer) -> bytes:
-    """An answer in one piece, as the client gets it: without the receipt.
+async def take_whole_answer(attempt: Attempt, answer: MinerAnswer) -> dict[str, Any]:
+    """An answer in one piece, without the receipt.
 
     Raises:
         MinerFailure: it is not an OpenAI answer with token ids and a receipt, or comes too late.
@@ -107,4 +105,4 @@ async def take_whole_answer(attempt: Attempt, answer: MinerAnswer) -> bytes:
     attempt.tally.check_complete()
     if part.receipt is None:
         raise MinerFailure("its answer had no receipt")
-    return orjson.dumps(part.payload)
+    return part.payload

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.key_store import usage
-from shared.database import Database
+from shared.database import Database, insert_or_update
 
 COUNTS = ("requests", "prompt_tokens", "output_tokens")
-_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, order=True)
@@ -53,7 +50,7 @@ class UsageStore:
     def add(self, counts: Mapping[UsageKey, Used]) -> None:
         """Add to what is stored: each in one statement, so that gateways that share a database add up."""
         with self._database.writing() as connection:
-            into = _INSERTS[connection.dialect.name](usage)
+            into = insert_or_update(connection, usage)
             for key, used in sorted(counts.items(), key=lambda item: item[0]):
                 more = {name: usage.c[name] + into.excluded[name] for name in COUNTS}
                 added = into.on_conflict_do_update(index_elements=["day", "client", "model"], set_=more)

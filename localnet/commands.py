@@ -91,6 +91,8 @@ def gateway_command(config: LocalnetConfig, model: Path, calibration: Path) -> l
         *("--port", str(config.port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
         *("--calibration", str(calibration), "--state-dir", str(auditor_state(config))),
         *("--metagraph-seconds", str(METAGRAPH_SECONDS)),
+        *("--store", str(store_folder(config)), "--store-seconds", str(METAGRAPH_SECONDS)),
+        "--wallet-sign-in",
         *("--anonymous-requests-per-minute", "0", "--anonymous-tokens-per-minute", "0"),
         *_identity(config, VALIDATOR),
     ]

@@ -199,5 +199,6 @@ or with the openai package:
         model="{model}", messages=[{{"role": "user", "content": "Hello!"}}])
     print(answer.choices[0].message.content)
 
+Who gave an answer, what it signed and what the audit found: {config.gateway_url}/v1/receipts/<x-request-id>
 The audit validator's scores: {config.auditor_url}/scores    The chain: btcli … --network {config.chain_url}
 """

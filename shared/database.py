@@ -1,12 +1,13 @@
 """A small SQL database: SQLite by default, PostgreSQL by URL, brought up to date when it is opened."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -88,6 +89,14 @@ def _migrate(connection: Connection, migrations: Sequence[Migration], version_ta
     for step in migrations[version:]:
         step(connection)
     connection.execute(update(schema).values(version=len(migrations)))
+
+
+_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def insert_or_update(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say what happens `on_conflict_…`, in the words of the connection's database."""
+    return _INSERTS[connection.dialect.name](table)
 
 
 def sqlite_url(file: Path) -> str:

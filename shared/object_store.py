@@ -6,6 +6,8 @@ Stores block; call them from a thread or a process that may wait.
 import os
 import re
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,18 +15,21 @@ from urllib.parse import urlsplit
 from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
 
 MAX_OBJECT_BYTES = 1 << 30
+HTTP_DEADLINE_S = 600.0
+"""For one object over HTTP, however slowly its bytes come: 256 MiB at 0.5 MB/s."""
+
 _KEY = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 
 
 class ObjectReader(Protocol):
     """Reading published objects; needs no credentials."""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """The object's bytes.
 
         Raises:
             ObjectMissing: there is none.
-            StoreError: the store failed, or the object is larger than `MAX_OBJECT_BYTES`.
+            StoreError: the store failed, or the object is larger than `most_bytes`.
         """
         ...
 
@@ -78,13 +83,17 @@ class FolderStore:
     def _file(self, key: str) -> Path:
         return self._folder / check_key(key)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         try:
-            return self._file(key).read_bytes()
+            with self._file(key).open("rb") as file:
+                data = file.read(most_bytes + 1)
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(f"there is no object {key} in {self._folder}") from None
         except OSError as error:
             raise StoreError(f"{key} in {self._folder} can't be read: {error.strerror}") from None
+        if len(data) > most_bytes:
+            raise StoreError(f"{key} in {self._folder} is larger than {most_bytes} bytes")
+        return data
 
     def _write_partial(self, key: str, data: bytes) -> tuple[Path, Path]:
         file = self._file(key)
@@ -153,13 +162,13 @@ class S3Store:
     def _failure(self, action: str, key: str, error: Exception) -> StoreError:
         return StoreError(f"{action} {key} in bucket {self._bucket} failed: {error}")
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
-            if answer["ContentLength"] > MAX_OBJECT_BYTES:
-                raise StoreError(f"{key} is larger than {MAX_OBJECT_BYTES} bytes")
+            if answer["ContentLength"] > most_bytes:
+                raise StoreError(f"{key} in bucket {self._bucket} is larger than {most_bytes} bytes")
             data: bytes = answer["Body"].read()
             return data
         except ClientError as error:
@@ -204,13 +213,20 @@ class S3Store:
 class HttpReader:
     """Published objects below a public URL."""
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = 30.0,
+        deadline_s: float = HTTP_DEADLINE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
+        self._timeout_s, self._deadline_s, self._clock = timeout_s, deadline_s, clock
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         import httpx
 
+        ends_s = self._clock() + self._deadline_s
         try:
             with httpx.stream("GET", f"{self._url}/{check_key(key)}", timeout=self._timeout_s) as answer:
                 if answer.status_code in (403, 404):
@@ -219,8 +235,10 @@ class HttpReader:
                 data = bytearray()
                 for chunk in answer.iter_bytes():
                     data += chunk
-                    if len(data) > MAX_OBJECT_BYTES:
-                        raise StoreError(f"{key} at {self._url} is larger than {MAX_OBJECT_BYTES} bytes")
+                    if len(data) > most_bytes:
+                        raise StoreError(f"{key} at {self._url} is larger than {most_bytes} bytes")
+                    if self._clock() > ends_s:
+                        raise StoreError(f"{key} at {self._url} took longer than {self._deadline_s:g} s")
                 return bytes(data)
         except httpx.HTTPError as error:
             raise StoreError(f"reading {key} at {self._url} failed: {error}") from None

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from shared.canonical import canonical_json, sha256_hex
 from shared.commitments import ChoiceShape
 from shared.errors import MalformedMessage
 from shared.identifiers import Hex32, Message, RequestId, SignatureHex, Ss58
@@ -84,6 +85,11 @@ def check_receipt(receipt: Receipt) -> None:
         SignatureMismatch: it is not.
     """
     check_signature(RECEIPT_DOMAIN, receipt, receipt.signature, receipt.hotkey)
+
+
+def receipt_digest(receipt: Receipt) -> str:
+    """What a signed receipt is called: SHA-256 of its canonical JSON, signature included."""
+    return sha256_hex(canonical_json(receipt))
 
 
 def parse_receipt(data: bytes | str) -> Receipt:

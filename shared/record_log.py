@@ -9,14 +9,16 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.folder_lock import lock_folder
+from shared.identifiers import RequestId
 from shared.records import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,28 @@ class Cursor:
 
     segment: int = 0
     offset: int = 0
+
+
+@dataclass(frozen=True)
+class RecordPlace:
+    """Where in the log the record of an attempt begins; `client_request` as in the record."""
+
+    request_id: str
+    client_request: str | None
+    at: Cursor
+
+
+class _Ids(BaseModel):
+    """The fields of a record that an index needs."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    request_id: RequestId
+    client_request: RequestId | None = None
+
+
+Found = TypeVar("Found")
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def _segment_file(folder: Path, number: int) -> Path:
@@ -165,7 +189,30 @@ class RecordReader:
         An unfinished last line of the newest segment is left for a later call; in an older segment, whose
         writer is gone, it is skipped with a warning, as is a line that is no record.
         """
-        records: list[RequestRecord] = []
+        return self._read(cursor, limit, self._record)
+
+    def places(self, cursor: Cursor, limit: int) -> tuple[list[RecordPlace], Cursor]:
+        """Where up to `limit` records after `cursor` are, and the cursor behind them; like `read`, but holds
+        one record at a time in memory."""
+        return self._read(cursor, limit, self._place)
+
+    def at(self, place: Cursor) -> RequestRecord | None:
+        """The record that begins at `place`; None when there is none, or no longer."""
+        line, _ = next(self._lines(place), (b"", place))
+        return next(iter(self._record(line, place)), None) if line.endswith(b"\n") else None
+
+    def oldest_segment(self) -> int | None:
+        """The number of the oldest segment that is kept; None when there is none."""
+        return next(iter(_segments(self._folder)), None)
+
+    def newest_segment(self) -> int | None:
+        """The number of the newest segment; None when there is none."""
+        return next(reversed(_segments(self._folder)), None)
+
+    def _read(
+        self, cursor: Cursor, limit: int, take: Callable[[bytes, Cursor], list[Found]]
+    ) -> tuple[list[Found], Cursor]:
+        records: list[Found] = []
         numbers = [number for number in _segments(self._folder) if number >= cursor.segment]
         for number in numbers:
             cursor = cursor if number == cursor.segment else Cursor(number)
@@ -175,7 +222,7 @@ class RecordReader:
                 if not line.endswith(b"\n"):
                     self._torn(number, newest=number == numbers[-1])
                     break
-                records += self._record(line, cursor)
+                records += take(line, cursor)
                 cursor = end
         return records, cursor
 
@@ -194,8 +241,14 @@ class RecordReader:
 
     def _record(self, line: bytes, at: Cursor) -> list[RequestRecord]:
         """The record of a line; none when it is damaged."""
+        return self._parsed(RequestRecord, line, at)
+
+    def _place(self, line: bytes, at: Cursor) -> list[RecordPlace]:
+        return [RecordPlace(one.request_id, one.client_request, at) for one in self._parsed(_Ids, line, at)]
+
+    def _parsed(self, kind: type[Parsed], line: bytes, at: Cursor) -> list[Parsed]:
         try:
-            return [RequestRecord.model_validate_json(line)]
+            return [kind.model_validate_json(line)]
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             log.warning(

@@ -1,6 +1,7 @@
 """Hotkey signatures over messages, separated by domain so that none can be replayed as another."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from bittensor.sp_core import verify
 
@@ -18,8 +19,9 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> bytes: ...
 
 
-def _payload(domain: str, message: Message) -> bytes:
-    body = message.model_dump(mode="json", exclude={"signature"})
+def _payload(domain: str, message: Message | Mapping[str, Any]) -> bytes:
+    fields = message.model_dump(mode="json") if isinstance(message, Message) else message
+    body = {name: value for name, value in fields.items() if name != "signature"}
     return b"constantinople/" + domain.encode() + b"\x00" + canonical_json(body)
 
 
@@ -28,8 +30,8 @@ def sign_message(signer: Signer, domain: str, message: Message) -> str:
     return "0x" + bytes(signer.sign(_payload(domain, message))).hex()
 
 
-def check_signature(domain: str, message: Message, signature: str, hotkey: str) -> None:
-    """Check that `hotkey` signed `message`.
+def check_signature(domain: str, message: Message | Mapping[str, Any], signature: str, hotkey: str) -> None:
+    """Check that `hotkey` signed `message`, or the message whose JSON fields are `message`.
 
     Raises:
         SignatureMismatch: it did not, or the signature or the address is malformed.

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.errors import NotReproducible
 from validator.chat_templates import ChatTemplate
+from validator.unquoted import part_type_in_words, role_in_words
 
 _TEXT_KEYS = {"text": "text", "refusal": "refusal"}
 """Content parts that are text: where each type keeps it."""
@@ -36,7 +37,7 @@ def _message(message: Mapping[str, Any], as_parts: bool) -> dict[str, Any]:
     if not isinstance(role, str):
         raise NotReproducible("a message has no role")
     if message.get("task") is not None or message.get("tools") is not None:
-        raise NotReproducible(f"a message of {role} carries a task or tools of its own")
+        raise NotReproducible(f"a message of {role_in_words(role)} carries a task or tools of its own")
     result: dict[str, Any] = {"role": role, "content": _content(role, message.get("content"), as_parts)}
     if role == "assistant":
         result |= _assistant_fields(message)
@@ -52,7 +53,7 @@ def _message(message: Mapping[str, Any], as_parts: bool) -> dict[str, Any]:
 def _content(role: str, content: Any, as_parts: bool) -> str | list[dict[str, str]]:
     given = [] if content is None else [content] if isinstance(content, str) else content
     if not isinstance(given, list):
-        raise NotReproducible(f"the content of a message of {role} is neither text nor a list")
+        raise NotReproducible(f"the content of a message of {role_in_words(role)} is neither text nor a list")
     texts = [text for text in (_part_text(part, as_parts) for part in given) if text is not None]
     if role == "system" and any(text.startswith(_STRIPPED_SYSTEM_PREFIX) for text in texts):
         raise NotReproducible("a system message begins with a billing header, which vLLM edits")
@@ -64,7 +65,8 @@ def _part_text(part: Any, as_parts: bool) -> str | None:
         return part
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in _TEXT_KEYS:
-        raise NotReproducible(f"a message has content of the type {kind!r}; only text can be rendered again")
+        words = part_type_in_words(kind)
+        raise NotReproducible(f"a message has content of {words}; only text can be rendered again")
     if as_parts and set(part) - {"type", _TEXT_KEYS[kind]}:
         raise NotReproducible("a content part has fields of its own, which the template may read")
     text = part.get(_TEXT_KEYS[kind])

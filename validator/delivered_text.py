@@ -19,6 +19,7 @@ from shared.records import ChoiceRecord, RequestRecord
 from validator.detokenization import END_OF_THOUGHT, STOPPED, TextDecoder, TextRule
 from validator.findings import Finding, failed
 from validator.tool_calls import named_function, tool_calls_of, writes_calls
+from validator.unquoted import unusual_field
 
 _TOOL_FIELDS: frozenset[BesideText] = frozenset({"tool_calls", "function_call"})
 _REASONING_FIELDS: frozenset[BesideText] = frozenset({"reasoning", "reasoning_content"})
@@ -95,8 +96,7 @@ def _read(request_body: str) -> _Body:
     try:
         body = _Body.model_validate(json.loads(request_body))
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
-        raise NotReproducible(f"the request's field {place} is unusual") from None
+        raise NotReproducible(unusual_field(error)) from None
     except ValueError as error:
         raise NotReproducible(f"the recorded request is not JSON: {error}") from None
     if body.use_beam_search:

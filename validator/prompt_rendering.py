@@ -18,6 +18,7 @@ from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
 from validator.chat_templates import ChatTemplate
 from validator.conversations import conversation
+from validator.unquoted import unusual_field
 
 _UNSUPPORTED_FIELDS = (
     "chat_template",
@@ -112,9 +113,7 @@ class PromptRenderer:
                 completion = _CompletionBody.model_validate(fields)
                 return _per_choice(self._completion(completion), completion)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise NotReproducible(f"the request's field {place} is unusual: {first['msg']}") from None
+            raise NotReproducible(unusual_field(error)) from None
         raise NotReproducible(f"requests to {path} are not rendered again")
 
     def _chat(self, body: _ChatBody) -> list[int]:
@@ -127,7 +126,8 @@ class PromptRenderer:
                 messages, tools=tools, chat_template=template.text, tokenize=False, **arguments
             )
         except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-            raise NotReproducible(f"the chat template refuses the request: {error}") from None
+            # The error's words are left out: templates quote messages in theirs.
+            raise NotReproducible(f"the chat template refuses it ({type(error).__name__})") from None
         return self._encode(text, body.add_special_tokens, body)
 
     def _template(self, tools: list[dict[str, Any]] | None) -> ChatTemplate:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
+from validator.unquoted import unusual_field
 
 _COMPLETION_TOKENS = 16
 """`max_tokens` of `/v1/completions` when the request names none."""
@@ -124,9 +125,7 @@ def sampling_request(path: str, request_body: str) -> SamplingRequest:
     try:
         request = _REQUESTS[path].model_validate(_fields(request_body))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise NotReproducible(f"the request's field {place} is unusual: {first['msg']}") from None
+        raise NotReproducible(unusual_field(error)) from None
     reason = request.reason_against()
     if reason is not None:
         raise NotReproducible(f"the request {reason}")

@@ -18,9 +18,11 @@ from gateway.process import Gateway, Surroundings, assemble
 from gateway.recording import RecordLog
 from gateway.routing import RandomSource
 from gateway.tracing import Tracing
+from shared.chain import Chain
 from shared.record_log import Cursor, RecordReader, RecordWriter
 from shared.records import RequestRecord
 from tests.gateway.scripted_miner import MODEL, Behaviour, ScriptedMiner, honest
+from tests.validator.auditor_examples import ExampleChain
 
 HANG_S = 60.0
 """A test that waits longer than this has found a hang."""
@@ -116,11 +118,12 @@ async def running_gateway(
     source: MinerSource | None = None,
     random_source: RandomSource | None = None,
     tracing: Tracing | None = None,
+    chain: Chain | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     """A gateway in front of one scripted miner per behaviour; one honest miner when none is given."""
     signer = keypair("gateway")
-    clock, folder = FakeClock(), tmp_path / "records"
+    clock, folder = FakeClock(), tmp_path / "state" / "records"
     async with AsyncExitStack() as stack:
         miners = [
             await stack.enter_async_context(
@@ -130,6 +133,7 @@ async def running_gateway(
         ]
         around = Surroundings(
             signer=signer,
+            chain=chain or ExampleChain([]),
             source=source or ListedMiners(lambda: [StaticMiner(one.address, one.hotkey) for one in miners]),
             allow_local=True,
             records=records or RecordWriter(folder),

@@ -308,7 +308,7 @@ async def test_records_name_clients_by_pseudonyms(tmp_path: Path) -> None:
             await ask(gateway, key, **{"x-forwarded-for": address})
         names = [record.client for record in gateway.records()]
     assert [names.index(name) for name in names] == [0, 0, 2, 3, 3, 5], "an address says nothing of a key"
-    written = b"".join(file.read_bytes() for file in (tmp_path / "records").iterdir())
+    written = b"".join(file.read_bytes() for file in (tmp_path / "state" / "records").iterdir())
     assert b"192.0.2." not in written
 
 

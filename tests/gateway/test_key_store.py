@@ -18,7 +18,14 @@ NOW_MS = 1_700_000_000_000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[KeyStore]:
+def store(database_url: str) -> Iterator[KeyStore]:
+    database = open_key_database(database_url)
+    yield KeyStore(database)
+    database.close()
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[KeyStore]:
     database = open_key_database(keys_url(None, tmp_path))
     yield KeyStore(database)
     database.close()
@@ -52,16 +59,16 @@ def test_a_stored_key_is_found_with_its_limits(store: KeyStore) -> None:
     assert (made.limits, made.name, made.state(NOW_MS)) == (limits, "alice", "valid")
 
 
-def test_the_secret_is_nowhere_in_the_database(store: KeyStore, tmp_path: Path) -> None:
+def test_the_secret_is_nowhere_in_the_database(file_store: KeyStore, tmp_path: Path) -> None:
     secret = new_secret()
-    store.create(secret, "alice", NOW_MS)
+    file_store.create(secret, "alice", NOW_MS)
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert secret[:8].encode() in stored
     assert secret[:12].encode() not in stored
     assert secret[12:].encode() not in stored
 
 
-def test_the_database_is_its_owners_alone(store: KeyStore, tmp_path: Path) -> None:
+def test_the_database_is_its_owners_alone(file_store: KeyStore, tmp_path: Path) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
@@ -143,13 +150,12 @@ def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
         open_key_database(keys_url(None, tmp_path))
 
 
-def test_gateway_and_auditor_can_share_a_database(tmp_path: Path) -> None:
-    url = keys_url(None, tmp_path)
-    AuditorDatabase(url).close()
-    database = open_key_database(url)
+def test_gateway_and_auditor_can_share_a_database(database_url: str) -> None:
+    AuditorDatabase(database_url).close()
+    database = open_key_database(database_url)
     KeyStore(database).create(new_secret(), "a", NOW_MS)
     database.close()
-    AuditorDatabase(url).close()
+    AuditorDatabase(database_url).close()
 
 
 def test_a_database_that_can_not_be_opened_is_named_by_its_flag() -> None:

@@ -1,13 +1,11 @@
 """What clients use: counted at once, stored a moment later, and still there after a restart."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from gateway.key_store import keys_url, open_key_database, usage
+from gateway.key_store import open_key_database
 from gateway.usage_book import UsageBook
 from gateway.usage_store import UsageKey, UsageStore, Used
 from shared.database import Database
@@ -18,8 +16,8 @@ ONE = Used(1, 10, 5)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_key_database(keys_url(None, tmp_path))
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_key_database(database_url)
     yield opened
     opened.close()
 
@@ -143,11 +141,3 @@ def test_usage_is_listed_by_day_and_client(database: Database) -> None:
     ]
     assert [key.day for key in store.since("2026-01-02", "a")] == ["2026-01-02"]
     assert store.since("2026-01-03") == {}
-
-
-def test_the_same_statement_is_written_for_postgresql() -> None:
-    into = postgresql.insert(usage)
-    more = {"requests": usage.c.requests + into.excluded.requests}
-    added = into.on_conflict_do_update(index_elements=["day", "client", "model"], set_=more)
-    text = str(added.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    assert "ON CONFLICT (day, client, model) DO UPDATE" in text

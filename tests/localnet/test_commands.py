@@ -65,6 +65,10 @@ def test_the_flags_of_gateway_and_watchtower_are_theirs() -> None:
         commands.gateway_command(CONFIG, Path("/m"), Path("/c"))[2:], {}, NO_FILE
     )
     assert gateway.calibration == "/c"
+    auditor = audit_config.load_config(
+        commands.auditor_command(CONFIG, Path("/m"), Path("/c"))[2:], {}, NO_FILE
+    )
+    assert gateway.store == auditor.store_location, "so that clients can ask what audits found"
     assert gateway.anonymous
     assert gateway.anonymous_requests_per_minute == gateway.anonymous_tokens_per_minute == 0, "on one's own"
     watchtower = commands.watchtower_command(CONFIG, "5Publisher", Path("/c"))

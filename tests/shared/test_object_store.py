@@ -63,6 +63,13 @@ def test_what_was_put_is_got(store: ObjectStore) -> None:
     assert store.get("epochs/1.json") == b"\x00first"
 
 
+def test_too_large_an_object_is_refused(store: ObjectStore) -> None:
+    store.put("a", b"x" * 1001)
+    with pytest.raises(StoreError, match="larger than 1000 bytes"):
+        store.get("a", 1000)
+    assert len(store.get("a", 1001)) == 1001
+
+
 def test_put_replaces(store: ObjectStore) -> None:
     store.put("latest", b"one")
     store.put("latest", b"two")
@@ -236,14 +243,20 @@ def test_a_missing_object_is_missing_over_http(public: tuple[FolderStore, str]) 
         HttpReader(public[1]).get("epochs/1.json")
 
 
-def test_too_large_an_object_is_refused_over_http(
-    public: tuple[FolderStore, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_an_object_is_refused_over_http(public: tuple[FolderStore, str]) -> None:
     store, url = public
     store.put("a", b"x" * 1001)
-    monkeypatch.setattr("shared.object_store.MAX_OBJECT_BYTES", 1000)
     with pytest.raises(StoreError, match="larger than 1000 bytes"):
-        HttpReader(url).get("a")
+        HttpReader(url).get("a", 1000)
+    assert len(HttpReader(url).get("a", 1001)) == 1001
+
+
+def test_an_object_whose_bytes_come_too_slowly_is_given_up(public: tuple[FolderStore, str]) -> None:
+    store, url = public
+    store.put("a", b"x" * 100)
+    assert HttpReader(url, clock=iter([0.0, 599.0]).__next__).get("a") == b"x" * 100
+    with pytest.raises(StoreError, match="took longer than 600 s"):
+        HttpReader(url, clock=iter([0.0, 601.0]).__next__).get("a")
 
 
 def test_an_unreachable_url_fails_in_words() -> None:

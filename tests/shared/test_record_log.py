@@ -75,6 +75,42 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_record_is_found_again_at_the_place_that_was_told(tmp_path: Path) -> None:
+    write(tmp_path, *range(5), segment_bytes=1500)
+    reader = RecordReader(tmp_path)
+    places, cursor = reader.places(Cursor(), 3)
+    more, end = reader.places(cursor, 10)
+    assert reader.places(end, 10) == ([], end)
+    found = [reader.at(place.at) for place in places + more]
+    assert found == reader.read(Cursor(), 10)[0]
+    assert [place.request_id for place in places + more] == [one.request_id for one in found if one]
+    assert len({place.at.segment for place in places + more}) > 1
+
+
+def test_a_place_names_the_clients_request(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path)
+    writer.append(record(2, client_request="request-00000001"))
+    (place,), _ = RecordReader(tmp_path).places(Cursor(), 10)
+    assert (place.request_id, place.client_request) == ("request-00000002", "request-00000001")
+    writer.close()
+
+
+def test_there_is_no_record_where_none_begins(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    reader = RecordReader(tmp_path)
+    assert reader.at(Cursor(1, 0)) is not None
+    for place in (Cursor(1, 3), Cursor(1, 1 << 40), Cursor(2, 0)):
+        assert reader.at(place) is None
+
+
+def test_a_torn_or_damaged_line_has_no_place(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with segment(tmp_path, 1).open("ab") as file:
+        file.write(b'{"request_id": "../../etc"}\nnonsense\n{"request_id":"request-00000002"')
+    places, _ = RecordReader(tmp_path).places(Cursor(), 10)
+    assert [place.request_id for place in places] == ["request-00000001"]
+
+
 def test_a_folder_that_does_not_exist_yet_has_no_records(tmp_path: Path) -> None:
     assert RecordReader(tmp_path / "later").read(Cursor(), 10) == ([], Cursor())
 

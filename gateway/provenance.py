@@ -1,0 +1,88 @@
+"""The gateway's parts that trace answers, put together: index, published epochs, standings, lookup."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.clock import Clock
+from gateway.config import GatewayConfig
+from gateway.epoch_follower import EpochFollower, Publishes
+from gateway.epoch_store import EpochStore
+from gateway.published_epochs import PublishedEpochs
+from gateway.receipt_database import open_receipt_database
+from gateway.receipt_lookup import ReceiptLookup
+from gateway.record_index import RecordIndex
+from gateway.standings import Standings
+from gateway.subnet_hotkeys import SubnetHotkeys
+from shared.database import Database
+from shared.object_store import open_reader
+from shared.record_log import RecordReader
+
+RECORDS_FOLDER = "records"
+
+
+def records_folder(config: GatewayConfig) -> Path:
+    """Where the gateway's record log is."""
+    return config.state_dir.expanduser() / RECORDS_FOLDER
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What traces answers; `standings` is for routing, empty while no epochs are followed."""
+
+    index: RecordIndex
+    lookup: ReceiptLookup
+    standings: Standings
+    follower: EpochFollower | None
+    _database: Database
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run in the background."""
+        return [self.index.run(), *([self.follower.run()] if self.follower else [])]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def open_provenance(
+    config: GatewayConfig, gateway_hotkey: str, hotkeys: SubnetHotkeys, clock: Clock
+) -> Provenance:
+    """Open what the flags ask for. Blocks.
+
+    Raises:
+        ConfigError: the state folder can't be written, or --store is no store.
+    """
+    reader = open_reader(config.store, config.store_endpoint, config.store_region) if config.store else None
+    database = open_receipt_database(config.state_dir)
+    index, epochs, standings = (
+        RecordIndex(database, RecordReader(records_folder(config))),
+        EpochStore(database),
+        Standings(),
+    )
+    follower = None
+    if reader is not None:
+        publishes = _publishes(config.publisher, gateway_hotkey, hotkeys)
+        follower = EpochFollower(
+            PublishedEpochs(reader, config.netuid),
+            epochs,
+            standings,
+            gateway_hotkey,
+            publishes,
+            config.store_seconds,
+        )
+        follower.restore()
+    lookup = ReceiptLookup(index, epochs, follower, clock)
+    return Provenance(index, lookup, standings, follower, database)
+
+
+def _publishes(publisher: str | None, gateway_hotkey: str, hotkeys: SubnetHotkeys) -> Publishes:
+    """The named publisher alone; without one the gateway's own hotkey and every validator of the subnet."""
+
+    async def publishes(hotkey: str) -> bool:
+        if publisher is not None:
+            return hotkey == publisher
+        return hotkey == gateway_hotkey or await hotkeys.holds_permit(hotkey)
+
+    return publishes

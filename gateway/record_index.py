@@ -1,0 +1,146 @@
+"""Where the record of each request is in the gateway's log: read from the log itself, in the background.
+
+Serving a request costs nothing for it. The index is on disk, some 200 bytes a record, and goes on where it
+stopped; what it does not know yet is looked for at the end of the log when it is asked for.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.receipt_database import log_cursor, record_places
+from shared.database import Database
+from shared.record_log import Cursor, RecordPlace, RecordReader
+from shared.records import RequestRecord
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS = 64
+"""Records read at once: some 3 ms of one core, after which the event loop has its turn."""
+
+FOLLOW_SECONDS = 1.0
+
+MAX_CATCH_UP_BATCHES = 16
+"""How far a single question reads on: further than a second of the fastest gateway's log."""
+
+MAX_ATTEMPTS = 16
+"""Attempts that are told of one client's request; the gateway makes three at most."""
+
+
+class RecordIndex:
+    """Finds records by the ids of their requests. Every method but `run` blocks; all are for any thread."""
+
+    def __init__(self, database: Database, reader: RecordReader) -> None:
+        self._database, self._reader = database, reader
+        self._following = threading.Lock()
+        self._cursor: Cursor | None = None
+        self._failing = False
+
+    def find(self, request_id: str) -> list[RequestRecord]:
+        """The records of all attempts at the client's request that `request_id` was an attempt at, in their
+        order; none when the log has no such record.
+
+        Raises:
+            SQLAlchemyError: the index can't be read or written.
+            OSError: the log can't be read.
+        """
+        places = self._places(request_id)
+        if not places:
+            self._catch_up(MAX_CATCH_UP_BATCHES)
+            places = self._places(request_id)
+        found = [(place.request_id, self._reader.at(place.at)) for place in places]
+        return [record for expected, record in found if record and record.request_id == expected]
+
+    def is_behind(self) -> bool:
+        """Whether the log goes on after what was read of it."""
+        with self._following:
+            return bool(self._reader.places(self._known_cursor(), 1)[0])
+
+    def _places(self, request_id: str) -> list[RecordPlace]:
+        serves = select(record_places.c.serves).where(record_places.c.request_id == request_id)
+        query = (
+            select(record_places)
+            .where(record_places.c.serves == serves.scalar_subquery())
+            .order_by(record_places.c.segment, record_places.c.at_byte)
+            .limit(MAX_ATTEMPTS)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [RecordPlace(row.request_id, row.serves, Cursor(row.segment, row.at_byte)) for row in rows]
+
+    def _catch_up(self, batches: int) -> None:
+        for _ in range(batches):
+            if not self.follow():
+                return
+
+    def follow(self) -> bool:
+        """Take in the next records of the log; whether there were any.
+
+        Raises:
+            SQLAlchemyError: the index can't be read or written.
+            OSError: the log can't be read.
+        """
+        with self._following:
+            cursor = self._known_cursor()
+            places, after = self._reader.places(cursor, BATCH_RECORDS)
+            if after != cursor:
+                with self._database.writing() as connection:
+                    _add(connection, places)
+                    if after.segment != cursor.segment:
+                        self._forget_deleted(connection)
+                    connection.execute(delete(log_cursor))
+                    connection.execute(insert(log_cursor).values(segment=after.segment, at_byte=after.offset))
+                self._cursor = after
+            return bool(places)
+
+    def _known_cursor(self) -> Cursor:
+        """How far the log was read; the beginning, when it is another log than the one that was read."""
+        if self._cursor is None:
+            with self._database.reading() as connection:
+                row = connection.execute(select(log_cursor)).first()
+            self._cursor = Cursor(row.segment, row.at_byte) if row else Cursor()
+        newest = self._reader.newest_segment()
+        if newest is not None and newest < self._cursor.segment:
+            with self._database.writing() as connection:
+                connection.execute(delete(record_places))
+            self._cursor = Cursor()
+        return self._cursor
+
+    def _forget_deleted(self, connection: Connection) -> None:
+        oldest = self._reader.oldest_segment()
+        if oldest is not None:
+            connection.execute(delete(record_places).where(record_places.c.segment < oldest))
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        while True:
+            try:
+                more = await asyncio.to_thread(self.follow)
+            except (SQLAlchemyError, OSError) as error:
+                if not self._failing:
+                    log.error("receipts can't be looked up, the index of the record log fails: %s", error)
+                self._failing, more = True, False
+            else:
+                self._failing = False
+            await asyncio.sleep(0 if more else FOLLOW_SECONDS)
+
+
+def _add(connection: Connection, places: Sequence[RecordPlace]) -> None:
+    if not places:
+        return
+    rows = [
+        {
+            "request_id": place.request_id,
+            "serves": place.client_request or place.request_id,
+            "segment": place.at.segment,
+            "at_byte": place.at.offset,
+        }
+        for place in places
+    ]
+    connection.execute(sqlite.insert(record_places).on_conflict_do_nothing(), rows)
