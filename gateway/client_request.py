@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import invalid_request, model_not_found
+from gateway.provider_hints import ProviderHints, parse_provider_hints
 from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
 
@@ -22,10 +23,13 @@ SEED_LIMIT = 1 << 31
 _INT64_LIMIT = 1 << 63
 """vLLM takes seeds that fit 64 signed bits."""
 
-NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority"})
+NOT_PASSED_ON = frozenset(
+    {"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority", "provider"}
+)
 """Fields of vLLM that are the gateway's to decide, not a stranger's: the first names what is committed to,
 the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
-and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
+and defeat the prefix cache that others share, and a priority would let one client overtake the rest. Miners
+that saw `provider` would know which requests were steered to them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class ClientRequest:
         path: CHAT_PATH or COMPLETIONS_PATH.
         fields: the body's fields that are passed on.
         store: whether the text may be published.
+        provider: what it asks of the miner that serves it.
     """
 
     path: str
@@ -43,6 +48,7 @@ class ClientRequest:
     stream: bool
     seed: int | None
     store: bool
+    provider: ProviderHints | None = None
 
 
 def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
@@ -62,6 +68,7 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
+        provider=parse_provider_hints(fields.get("provider")),
     )
 
 

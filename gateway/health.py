@@ -20,7 +20,7 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """The answer to GET /health; `status` is "ok" when a request could be served now."""
-        miners = [miner.status() for miner in self.table.all()]
+        miners = self.table.statuses()
         callable_count = sum(miner["callable"] for miner in miners)
         serving = callable_count > 0 and self.recorder.failure is None
         age_s = self.discovery.list_age_s()

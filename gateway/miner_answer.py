@@ -19,6 +19,9 @@ _MAX_WORD_CHARS = 100
 REFUSAL_STATUSES = frozenset({400, 413, 422})
 """Answers that blame the request. Others (401, 403, 404, 429, 5xx) are the miner's own trouble."""
 
+OVERLOAD_STATUSES = frozenset({429, 503})
+"""The miner's own trouble, but one that passes: it is left alone for a while."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -86,6 +89,17 @@ def error_answer(status: int, body: bytes) -> MinerFailure:
             message or f"The miner refused the request with HTTP {status}.", status, kind, code
         )
     return MinerFailure(f"it answered HTTP {status}" + (f": {message}" if message else ""), status)
+
+
+def asked_wait_s(status: int, retry_after: str | None) -> float | None:
+    """For how long a miner that says it is overloaded wants to be left alone; None if it says no such thing.
+
+    A Retry-After that is no number of seconds counts as none: it is the caller's to say how long that is.
+    """
+    if status not in OVERLOAD_STATUSES:
+        return None
+    seconds = (retry_after or "").strip()
+    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else 0.0
 
 
 def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:

@@ -54,6 +54,8 @@ class RequestRecord(Message):
     """The body exactly as it was sent to the miner; a receipt's `request_digest` is its SHA-256."""
     streamed: bool
     store: bool
+    steered: bool = False
+    """Whether the client said which miners it would have (`provider`); False in older logs."""
     outcome: Outcome
     http_status: int | None
     error: str | None

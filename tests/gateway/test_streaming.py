@@ -160,7 +160,7 @@ async def test_a_client_that_leaves_does_not_make_the_miner_rest(tmp_path: Path)
         async with raw_stream(gateway) as answer:
             await next_event(answer)
         await gateway.records_when(1)
-        assert gateway.parts.table.loads(without=())[0].failures_in_a_row == 0
+        assert gateway.parts.table.breaker_states() == {0: "closed"}
 
 
 async def test_the_load_of_a_miner_is_seen_while_it_works(tmp_path: Path) -> None:
