@@ -103,6 +103,20 @@ def test_of_two_idle_miners_the_faster_one_is_chosen() -> None:
     assert counts(loads)[1] == 0
 
 
+def test_miners_that_differ_by_chance_alone_are_asked_equally() -> None:
+    for faster, even in ((1.1, True), (1.3, False)):
+        source, asked = random.Random(6), Counter[int]()
+        for _ in range(2000):
+            loads = [
+                MinerLoad(uid, recent_requests=asked[uid], pace=pace(first_s, 0.0))
+                for uid, first_s in enumerate((1.0, faster))
+            ]
+            chosen = choose(loads, 0.0, source)
+            assert chosen is not None
+            asked[chosen.uid] += 1
+        assert (asked[1] > 900) == even, asked
+
+
 def test_a_fast_miner_is_no_longer_chosen_once_it_is_busy_enough() -> None:
     slow = MinerLoad(1, recent_requests=9, pace=pace(0.2, 0.02))
     for in_flight, winner in ((1, 2), (8, 1)):
@@ -134,7 +148,7 @@ def test_failures_and_failed_audits_make_a_miner_look_slower() -> None:
 
 
 def test_the_worst_of_many_is_asked_only_while_it_is_below_the_floor() -> None:
-    loads = [MinerLoad(uid, recent_requests=100, pace=pace(0.1 * (uid + 1))) for uid in range(8)]
+    loads = [MinerLoad(uid, recent_requests=100, pace=pace(1.3**uid, 0.001)) for uid in range(8)]
     assert counts(loads)[7] == 0
     assert counts(loads)[0] > counts(loads)[5] > 0
     below = [*loads[:7], MinerLoad(7, recent_requests=FLOOR_SHARE * 80, pace=loads[7].pace)]
