@@ -40,12 +40,16 @@ class Hedging:
             self._first_s.setdefault(answer.band, deque(maxlen=MOST_TIMES)).append(answer.first_s)
 
     def after_s(self, attempt: Attempt, wish: Wish) -> float | None:
-        """Seconds after which a second miner is asked; None: this attempt is waited for."""
+        """Seconds after which a second miner is asked beside this attempt; None: it is waited for."""
         miner, now_s = attempt.miner, self._clock.monotonic_s()
         budget = max(1.0, HEDGE_SHARE * miner.attempts.at(now_s))
         if not attempt.request.stream or wish.only is not None or miner.hedged.at(now_s) + 1 > budget:
             return None
-        times = sorted(self._first_s.get(wish.band, ()))
+        return self.delay_s(wish.band)
+
+    def delay_s(self, band: int) -> float | None:
+        """The time to the first token that all but HEDGE_SHARE of streams keep; None while few are known."""
+        times = sorted(self._first_s.get(band, ()))
         return times[int(len(times) * (1 - HEDGE_SHARE))] if len(times) >= FEWEST_TIMES else None
 
 

@@ -40,9 +40,9 @@ under way (c of Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bou
 may always: an engine with room loses a sixth of its speed to them."""
 
 SAME_TIME = 1.15
-"""Expected times differ by so much through chance alone: answers of one shape do by 15 %, averages of eight of
-them by 5 % and two such averages by 7.5 % (one standard error). Without this the luckier of two equal miners
-would get nearly everything while the network is idle."""
+"""Expected times differ by so much through chance alone: answers of one shape do by 15 %, averages of eight
+of them by 5 % and two such averages by 7.5 % (one standard error). Without this the luckier of two equal
+miners would get nearly everything while the network is idle."""
 
 EXPECTED_TOKENS = 214.0
 """Tokens of an average answer (`validator/synthetic_prior.py`); a request may ask for fewer."""
