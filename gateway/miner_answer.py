@@ -13,6 +13,9 @@ MAX_RECEIPT_BYTES = 1 << 16
 MAX_RECEIPT_NESTING = 4
 """A receipt is an object with a list of objects; one level more than it needs."""
 
+MAX_ANSWER_NESTING = 64
+"""Deepest event or answer. Log probabilities nest five deep; parsers of clients fail near 1,000."""
+
 MAX_ERROR_MESSAGE_CHARS = 2000
 _MAX_WORD_CHARS = 100
 
@@ -58,20 +61,26 @@ def _object(data: bytes) -> dict[str, Any]:
         raise MinerFailure(f"it sent something that is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MinerFailure("it sent JSON that is not an object")
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > MAX_ANSWER_NESTING and _depth(value, MAX_ANSWER_NESTING) > MAX_ANSWER_NESTING:
+        raise MinerFailure(f"it sent JSON that is nested more than {MAX_ANSWER_NESTING} deep")
     return value
 
 
 def _check_receipt(receipt: Any) -> None:
     if not isinstance(receipt, dict):
         raise MinerFailure("its receipt is not an object")
-    if _depth(receipt) > MAX_RECEIPT_NESTING or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES:
+    if (
+        _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING
+        or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
+    ):
         raise MinerFailure("its receipt is larger than any receipt can be")
 
 
-def _depth(value: Any) -> int:
-    """Nesting of lists and objects, at most one more than a receipt may have."""
+def _depth(value: Any, most: int) -> int:
+    """Nesting of lists and objects, at most one more than `most`."""
     level, depth = [value], 0
-    while level and depth <= MAX_RECEIPT_NESTING:
+    while level and depth <= most:
         children = [list(item.values()) if isinstance(item, dict) else item for item in level]
         level = [child for group in children for child in group if isinstance(child, (dict, list))]
         depth += 1

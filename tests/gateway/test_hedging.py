@@ -108,7 +108,7 @@ async def test_a_miner_that_always_hangs_is_charged_once_its_budget_is_used_up(t
     slow, quick = Changing(), Changing()
     async with hedging_gateway(tmp_path, slow, quick, first_byte_timeout_s=0.2) as gateway:
         slow.behaviour = hang
-        outcomes = []
+        outcomes = list[str]()
         while "failed" not in outcomes and len(outcomes) < 40:
             await chat(gateway)
             await gateway.idle()

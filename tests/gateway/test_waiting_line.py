@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -150,7 +151,7 @@ async def test_a_miner_gets_no_more_at_once_than_is_allowed_and_the_others_wait(
 async def test_who_waits_too_long_or_finds_too_many_waiting_is_told_to_come_back(tmp_path: Path) -> None:
     miner = Gated()
     miner.step()
-    bounds = {"miner_concurrency": 1, "max_waiting": 1, "waiting_seconds": 0.2}
+    bounds: dict[str, Any] = {"miner_concurrency": 1, "max_waiting": 1, "waiting_seconds": 0.2}
     async with running_gateway(tmp_path, miner, **bounds) as gateway, raw_stream(gateway):
         second = asyncio.create_task(gateway.openai.chat.completions.create(**CHAT))
         await waiting(gateway, 1)
