@@ -87,7 +87,7 @@ async def test_nesting_that_answers_may_have_is_passed_on(tmp_path: Path) -> Non
         (sends(b'data: {"choices": [], "x": NaN}\n\n'), "Miners answer", "not JSON"),
         (sends(b'data: {"choices": [], "x": 1e999}\n\n'), "Miners answer", "not JSON"),
         (sends(deep(100_000)), "Miners answer", "not JSON|no list of choices"),
-        (sends(deep(500)), "Miners answer", "no list of choices"),
+        (sends(deep(500)), "Miners answer", "nested more than"),
         (sends(event({"choices": [], "x": nested(MAX_ANSWER_NESTING)})), "Miners answer", "nested more than"),
         (sends(b"data: " + b"x" * (MAX_EVENT_BYTES + 1)), "Miners answer", "more than"),
         (sends(b"data: {}\n\n"), "Miners answer", "no list of choices"),

@@ -338,7 +338,7 @@ def steer(records: Sequence[RequestRecord], steered: bool) -> list[RequestRecord
 
 def test_answers_that_a_client_steered_to_a_miner_do_not_decide_its_speed() -> None:
     free = many_records(HONEST, 1, range(5))
-    for steered, tokens_per_s in ((True, 40.0), (False, 80.0)):
+    for steered, tokens_per_s in ((True, 40.0), (False, 160.0)):
         flood = steer(many_records(HONEST, 1, range(5, 25), duration_ms=250.0), steered)
         scored = score(inputs_of(free + flood, verdicts_on(free, ["pass"] * 5), [HONEST]), CONFIG)
         assert of(scored, HONEST).tokens_per_s == tokens_per_s
