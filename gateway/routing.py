@@ -37,7 +37,7 @@ LOAD_BOUND = 1.25
 LEAST_BOUND = 4
 """A miner that is sought for its cache, or by a client, has at most 1.25 times the mean number of requests
 under way (c of Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018), but four
-may always: an engine with room loses a sixth of its speed to them."""
+may always: an engine with room loses an eighth of its speed to them."""
 
 SAME_TIME = 1.15
 """Expected times differ by so much through chance alone: answers of one shape do by 15 %, averages of eight

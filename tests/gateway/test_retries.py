@@ -130,6 +130,8 @@ async def test_a_failed_miner_rests_and_comes_back(tmp_path: Path) -> None:
             await gateway.openai.chat.completions.create(**CHAT)
         assert [record.miner_uid for record in gateway.records()] == [0, 1, 1, 1]
         assert gateway.parts.table.breaker_states() == {0: "open", 1: "closed"}
+        shown = gateway.parts.table.statuses()[0]["breaker"]
+        assert shown == {"state": "open", "failures_in_a_row": 1, "rests_for_s": FIRST_COOLDOWN_S}
         gateway.clock.advance(FIRST_COOLDOWN_S)
         assert gateway.parts.table.breaker_states() == {0: "half_open", 1: "closed"}
         await gateway.openai.chat.completions.create(**CHAT)
