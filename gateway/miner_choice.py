@@ -13,7 +13,15 @@ from gateway.miners import KnownMiner, MinerTable
 from gateway.pace import Measured, prompt_band
 from gateway.provider_hints import ProviderHints
 from gateway.requested_tokens import token_limit
-from gateway.routing import EXPECTED_TOKENS, Asked, MinerLoad, RandomSource, can_be_next, choose, load_bound
+from gateway.routing import (
+    EXPECTED_TOKENS,
+    LEAST_BOUND,
+    Asked,
+    RandomSource,
+    can_be_next,
+    choose,
+    load_bound,
+)
 from gateway.routing_refusals import no_miner_matches
 
 MOSTLY_FAMILIAR = 0.5
@@ -102,8 +110,9 @@ class MinerChoice:
         """
         now_s = self._clock.monotonic_s()
         miners = self._who_may(wish, tried)
-        loads = self._with_room(self._table.loads_of(miners, wish.band), wish)
-        chosen = choose(loads, now_s, self._random, self._asked(wish, miners))
+        asked = self._asked(wish, miners)
+        room = self._with_room(miners, wish, asked.bound)
+        chosen = choose(self._table.loads_of(room, wish.band), now_s, self._random, asked)
         if chosen is None:
             return None
         miner = self._table.get(chosen.uid)
@@ -141,12 +150,16 @@ class MinerChoice:
             raise named_miner_unavailable("it rests after a failure")
         return [miner]
 
-    def _with_room(self, loads: Sequence[MinerLoad], wish: Wish) -> Sequence[MinerLoad]:
+    def _with_room(self, miners: Sequence[KnownMiner], wish: Wish, bound: int) -> Sequence[KnownMiner]:
         """Those that may have one more request; a steered one must not overload the miner that it is for."""
-        most = self._most_each or float("inf")
+        most = self._most_each or None
         if wish.hints is not None:
-            most = min(most, load_bound(self._table.loads(without=())))
-        return [miner for miner in loads if miner.in_flight < most]
+            most = min(most or bound, bound)
+        return miners if most is None else [miner for miner in miners if miner.in_flight < most]
+
+    def _bound(self) -> int:
+        miners = self._table.callable()
+        return load_bound(sum(miner.in_flight for miner in miners), len(miners))
 
     def _asked(self, wish: Wish, miners: Sequence[KnownMiner]) -> Asked:
         familiar = wish.familiar
@@ -157,4 +170,5 @@ class MinerChoice:
             order=order_of_uids(miners, wish.hints.order) if wish.hints else (),
             familiar_uid=uids.get(familiar.hotkey) if familiar else None,
             familiar_share=familiar.share if familiar else 0.0,
+            bound=self._bound() if familiar or wish.hints else LEAST_BOUND,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from gateway.breaker import Breaker, Pass, State
 from gateway.clock import Clock
@@ -103,20 +103,22 @@ class KnownMiner:
         An outage counts once, however many requests it broke off and however many probes it outlasted: what
         is asked is how likely the next request is to fail now that the miner answers.
         """
+        if self._failed.none:
+            return 1.0
         answered, failed = self._answered.at(now_s), self._failed.at(now_s)
         return (answered + VIRTUAL_ANSWERS) / (answered + failed + VIRTUAL_ANSWERS)
 
     def load(self, now_s: float, band: int = 0, standing: AuditStanding | None = None) -> MinerLoad:
         """What routing decides on, for a request with a prompt of that band."""
         return MinerLoad(
-            uid=self.uid,
-            in_flight=self.in_flight,
-            recent_requests=self._sampled.at(now_s),
-            ready_at_s=self.breaker.ready_at_s,
-            pace=self.paces.at(band),
-            success_rate=self.success_rate(now_s),
-            pass_rate=1.0 if standing is None else smoothed_pass_rate(standing),
-            rejected=standing is not None and standing.rejected,
+            self.uid,
+            self.in_flight,
+            self._sampled.at(now_s),
+            self.breaker.ready_at_s,
+            self.paces.at(band),
+            self.success_rate(now_s),
+            1.0 if standing is None else smoothed_pass_rate(standing),
+            standing is not None and standing.rejected,
         )
 
     def status(self, now_s: float) -> dict[str, Any]:
@@ -137,6 +139,11 @@ class Recent:
 
     def __init__(self) -> None:
         self._count, self._at_s = 0.0, 0.0
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing has ever been counted."""
+        return not self._count
 
     def add(self, now_s: float) -> None:
         """Count one."""
@@ -165,6 +172,28 @@ class NoStandings:
 
     def of(self, hotkey: str) -> AuditStanding | None:
         return None
+
+
+class _Loads(Sequence[MinerLoad]):
+    """The loads of some miners at one moment: routing looks at few of many."""
+
+    def __init__(
+        self, miners: Sequence[KnownMiner], now_s: float, band: int, standings: AuditStandings
+    ) -> None:
+        self._miners, self._now_s, self._band, self._standings = miners, now_s, band, standings
+
+    def __len__(self) -> int:
+        return len(self._miners)
+
+    @overload
+    def __getitem__(self, place: int) -> MinerLoad: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[MinerLoad]: ...
+    def __getitem__(self, place: int | slice) -> MinerLoad | Sequence[MinerLoad]:
+        if isinstance(place, slice):
+            return _Loads(self._miners[place], self._now_s, self._band, self._standings)
+        miner = self._miners[place]
+        return miner.load(self._now_s, self._band, self._standings.of(miner.hotkey))
 
 
 class MinerTable:
@@ -204,12 +233,11 @@ class MinerTable:
 
     def loads(self, without: Collection[str], band: int = 0) -> list[MinerLoad]:
         """Loads of the callable miners whose hotkeys are not in `without`, for prompts of that band."""
-        return self.loads_of(self.callable(without), band)
+        return list(self.loads_of(self.callable(without), band))
 
-    def loads_of(self, miners: Iterable[KnownMiner], band: int = 0) -> list[MinerLoad]:
-        """Loads of these miners."""
-        now_s, standing_of = self._clock.monotonic_s(), self.standings.of
-        return [miner.load(now_s, band, standing_of(miner.hotkey)) for miner in miners]
+    def loads_of(self, miners: Sequence[KnownMiner], band: int = 0) -> Sequence[MinerLoad]:
+        """Loads of these miners, made as they are looked at."""
+        return _Loads(miners, self._clock.monotonic_s(), band, self.standings)
 
     def typical(self, band: int) -> Pace:
         """The pace of all miners together with prompts of that band."""

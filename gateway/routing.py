@@ -2,8 +2,8 @@
 
 In this order:
 
-1. Miners that the audits reject get a small share, so that they can be seen to reform; the others the rest.
-2. A client's order of preference counts, within the bound on load.
+1. A client's order of preference counts, within the bound on load.
+2. Miners that the audits reject get a small share, so that they can be seen to reform; the others the rest.
 3. A share of requests goes to a miner that has rested after a failure, or else to the one that was asked
    least, while it has had less than that share of an equal part: so all are measured, by the same requests,
    as the draw does not look at them.
@@ -19,7 +19,7 @@ In this order:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.breaker import READY
 from gateway.pace import UNMEASURED, Pace, slowdown
@@ -44,6 +44,9 @@ SAME_TIME = 1.15
 of them by 5 % and two such averages by 7.5 % (one standard error). Without this the luckier of two equal
 miners would get nearly everything while the network is idle."""
 
+MOST_DRAWS = 8
+"""Draws among all candidates before those that can serve are counted: of a few it is done at once."""
+
 EXPECTED_TOKENS = 214.0
 """Tokens of an average answer (`validator/synthetic_prior.py`); a request may ask for fewer."""
 
@@ -59,9 +62,8 @@ class RandomSource(Protocol):
     def randrange(self, stop: int, /) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MinerLoad:
-    """What routing knows about one callable miner.
+class MinerLoad(NamedTuple):
+    """What routing knows about one callable miner; a tuple, as hundreds are made for one choice.
 
     Attributes:
         recent_requests: that routing was free to send anywhere, each weighted by
@@ -93,6 +95,7 @@ class Asked:
         order: uids that the client would rather be served by, the first before the second.
         familiar_uid: of the miner that served the conversation so far; None if there is none.
         familiar_share: of the prompt that is in that miner's cache.
+        bound: requests under way from which on a miner is not sought out (`load_bound`).
     """
 
     typical: Pace = UNMEASURED
@@ -100,6 +103,7 @@ class Asked:
     order: tuple[int, ...] = ()
     familiar_uid: int | None = None
     familiar_share: float = 0.0
+    bound: int = LEAST_BOUND
 
 
 ANYTHING = Asked()
@@ -110,10 +114,9 @@ def decayed(requests: float, age_s: float) -> float:
     return requests * math.exp2(-age_s / SAMPLE_HALF_LIFE_S)
 
 
-def load_bound(loads: Sequence[MinerLoad]) -> int:
-    """Most requests under way at a miner that was sought out."""
-    total = sum(miner.in_flight for miner in loads) + 1
-    return max(LEAST_BOUND, math.ceil(LOAD_BOUND * total / max(1, len(loads))))
+def load_bound(in_flight: int, miners: int) -> int:
+    """Most requests under way at a miner that was sought out, when so many are at all miners together."""
+    return max(LEAST_BOUND, math.ceil(LOAD_BOUND * (in_flight + 1) / max(1, miners)))
 
 
 def expected_s(miner: MinerLoad, asked: Asked) -> float:
@@ -129,22 +132,16 @@ def choose(
     """The miner to send to, or None when there is none.
 
     When all rest, the one that is ready first is better than nobody; and so are rejected miners when there
-    are no others.
+    are no others. Of many candidates most are not even looked at, three times in four.
     """
-    rejected = [miner for miner in candidates if miner.rejected]
-    if rejected and len(rejected) < len(candidates):
-        ready = _ready(rejected, now_s)
-        if ready and random.random() < REJECTED_SHARE:
-            return _least_asked(ready)
-        candidates = [miner for miner in candidates if not miner.rejected]
-    ready = _ready(candidates, now_s)
-    if not ready:
-        return _first_ready(candidates)
-    if asked.order and (preferred := _preferred(ready, asked)):
+    if asked.order and (preferred := _preferred(candidates, now_s, asked)):
         return preferred
-    if random.random() < FLOOR_SHARE and (neglected := _neglected(ready)):
+    if random.random() < REJECTED_SHARE and (reforming := _reforming(candidates, now_s)):
+        return reforming
+    if random.random() < FLOOR_SHARE and (neglected := _neglected(_ready(_serving(candidates), now_s))):
         return neglected
-    return _quickest(ready, random, asked)
+    drawn = _two(candidates, now_s, random)
+    return _quickest(drawn, candidates, now_s, asked) if drawn else _first_ready(_serving(candidates))
 
 
 def can_be_next(uid: int, candidates: Sequence[MinerLoad], now_s: float) -> bool:
@@ -153,12 +150,15 @@ def can_be_next(uid: int, candidates: Sequence[MinerLoad], now_s: float) -> bool
     A request that names its miner waits for this too. Otherwise a miner that rests after a failure would
     know that whatever reaches it then is no client's.
     """
-    rejected = [miner for miner in candidates if miner.rejected]
-    others = [miner for miner in candidates if not miner.rejected]
-    possible = _ready(candidates, now_s)
-    if not _ready(others or rejected, now_s) and (first := _first_ready(others or rejected)):
+    possible, serving = _ready(candidates, now_s), _serving(candidates)
+    if not _ready(serving, now_s) and (first := _first_ready(serving)):
         possible = [*possible, first]
     return any(miner.uid == uid for miner in possible)
+
+
+def _serving(miners: Sequence[MinerLoad]) -> Sequence[MinerLoad]:
+    """Those that the audits don't reject, or all if they reject all."""
+    return [miner for miner in miners if not miner.rejected] or miners
 
 
 def _ready(miners: Sequence[MinerLoad], now_s: float) -> list[MinerLoad]:
@@ -173,8 +173,17 @@ def _least_asked(miners: Sequence[MinerLoad]) -> MinerLoad:
     return min(miners, key=lambda miner: (miner.recent_requests, miner.uid))
 
 
+def _reforming(miners: Sequence[MinerLoad], now_s: float) -> MinerLoad | None:
+    """A miner that the audits reject, while there are others."""
+    rejected = [miner for miner in miners if miner.rejected]
+    ready = _ready(rejected, now_s)
+    return _least_asked(ready) if ready and len(rejected) < len(miners) else None
+
+
 def _neglected(ready: Sequence[MinerLoad]) -> MinerLoad | None:
     """A miner that has rested and has to prove itself, or that was asked too little to be measured."""
+    if not ready:
+        return None
     rested = [miner for miner in ready if miner.ready_at_s > READY]
     if rested:
         return _least_asked(rested)
@@ -183,19 +192,23 @@ def _neglected(ready: Sequence[MinerLoad]) -> MinerLoad | None:
     return least if least.recent_requests < FLOOR_SHARE * equal else None
 
 
-def _preferred(ready: Sequence[MinerLoad], asked: Asked) -> MinerLoad | None:
-    by_uid, bound = {miner.uid: miner for miner in ready}, load_bound(ready)
+def _preferred(miners: Sequence[MinerLoad], now_s: float, asked: Asked) -> MinerLoad | None:
+    by_uid = {miner.uid: miner for miner in _ready(_serving(miners), now_s)}
     wanted = (by_uid[uid] for uid in asked.order if uid in by_uid)
-    return next((miner for miner in wanted if miner.in_flight < bound), None)
+    return next((miner for miner in wanted if miner.in_flight < asked.bound), None)
 
 
-def _quickest(ready: Sequence[MinerLoad], random: RandomSource, asked: Asked) -> MinerLoad:
-    quickest = _quicker(_two(ready, random), asked)
-    familiar = next((miner for miner in ready if miner.uid == asked.familiar_uid), None)
-    if familiar is None or familiar.in_flight >= load_bound(ready):
+def _quickest(
+    drawn: Sequence[MinerLoad], candidates: Sequence[MinerLoad], now_s: float, asked: Asked
+) -> MinerLoad:
+    quickest = _quicker(drawn, asked)
+    if asked.familiar_uid is None:
         return quickest
-    worth_it = expected_s(familiar, asked) <= SAME_TIME * expected_s(quickest, asked)
-    return familiar if worth_it else quickest
+    familiar = next((miner for miner in candidates if miner.uid == asked.familiar_uid), None)
+    if familiar is None or familiar.ready_at_s > now_s or familiar.in_flight >= asked.bound:
+        return quickest
+    soon = expected_s(familiar, asked) <= SAME_TIME * expected_s(quickest, asked)
+    return familiar if soon and familiar.rejected <= quickest.rejected else quickest
 
 
 def _quicker(drawn: Sequence[MinerLoad], asked: Asked) -> MinerLoad:
@@ -205,10 +218,18 @@ def _quicker(drawn: Sequence[MinerLoad], asked: Asked) -> MinerLoad:
     return min(same, key=lambda miner: (miner.recent_requests, expected_s(miner, asked)))
 
 
-def _two(miners: Sequence[MinerLoad], random: RandomSource) -> list[MinerLoad]:
-    """Two different miners, or the only one."""
-    first = random.randrange(len(miners))
-    if len(miners) == 1:
-        return [miners[first]]
-    second = (first + 1 + random.randrange(len(miners) - 1)) % len(miners)
-    return [miners[first], miners[second]]
+def _two(miners: Sequence[MinerLoad], now_s: float, random: RandomSource) -> list[MinerLoad]:
+    """Two different miners that can serve now, or the only one, or none."""
+    drawn: list[MinerLoad] = []
+    for _ in range(MOST_DRAWS if len(miners) > MOST_DRAWS else 0):
+        one = miners[random.randrange(len(miners))]
+        if one.ready_at_s <= now_s and not one.rejected and one.uid not in [other.uid for other in drawn]:
+            drawn.append(one)
+            if len(drawn) == 2:
+                return drawn
+    ready = _ready(_serving(miners), now_s)
+    if len(ready) < 2:
+        return ready
+    first = random.randrange(len(ready))
+    second = (first + 1 + random.randrange(len(ready) - 1)) % len(ready)
+    return [ready[first], ready[second]]

@@ -241,9 +241,9 @@ def test_a_familiar_miner_at_its_bound_is_passed_over() -> None:
 
 
 def test_the_bound_grows_with_the_load_of_all() -> None:
-    assert load_bound([MinerLoad(1), MinerLoad(2)]) == LEAST_BOUND
-    busy = [MinerLoad(uid, in_flight=40) for uid in range(10)]
-    assert load_bound(busy) == pytest.approx(LOAD_BOUND * 40, abs=1)
+    assert load_bound(in_flight=0, miners=2) == LEAST_BOUND
+    assert load_bound(in_flight=400, miners=10) == pytest.approx(LOAD_BOUND * 40, abs=1)
+    assert load_bound(in_flight=0, miners=0) == LEAST_BOUND
 
 
 def test_requests_count_half_after_the_half_life() -> None:

@@ -69,7 +69,8 @@ class Simulated:
     def ask(self, request: ClientRequest) -> None:
         """Send one request now."""
         wish = self.choice.wish(request, "a client", None)
-        bound = load_bound(self.table.loads(()))
+        miners = self.table.callable()
+        bound = load_bound(sum(miner.in_flight for miner in miners), len(miners))
         place = self.take(self, wish)
         assert place is not None
         miner = place.miner
