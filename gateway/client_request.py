@@ -23,13 +23,13 @@ SEED_LIMIT = 1 << 31
 _INT64_LIMIT = 1 << 63
 """vLLM takes seeds that fit 64 signed bits."""
 
-NOT_PASSED_ON = frozenset(
-    {"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority", "provider"}
-)
+NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority"})
 """Fields of vLLM that are the gateway's to decide, not a stranger's: the first names what is committed to,
 the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
-and defeat the prefix cache that others share, and a priority would let one client overtake the rest. Miners
-that saw `provider` would know which requests were steered to them."""
+and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
+
+OWN_FIELDS = frozenset({"provider"})
+"""Fields that ask something of the gateway; they would tell a miner which requests were steered to it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
     _check_model(fields, model)
     prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
     _check_choices(fields, prompts)
-    passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON}
+    passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON | OWN_FIELDS}
     return ClientRequest(
         path=path,
         fields=passed_on | {"model": model},

@@ -16,6 +16,7 @@ from gateway.miner_choice import MinerChoice, Place, Wish
 from gateway.recording import Recorder
 from gateway.relay import StreamRelay, take_whole_answer
 from gateway.routing import RandomSource
+from gateway.routing_refusals import miners_overloaded
 from gateway.upstream import MinerAnswer, MinerClient
 from gateway.visit import Visit
 from gateway.waiting_line import WaitingLine
@@ -239,8 +240,12 @@ def worth_another(failures: Sequence[MinerFailure], elapsed_s: float) -> bool:
 
 
 def error_for(failures: Sequence[MinerFailure]) -> ApiError:
-    """What the client is told: what is wrong with its request, if a miner said that, or the last failure."""
+    """What the client is told: what is wrong with its request, if a miner said that, that all are overloaded,
+    or the last failure."""
     for failure in reversed(failures):
         if isinstance(failure, MinerRefusal):
             return refused_by_miner(failure)
+    waits_s = [failure.wait_s for failure in failures if failure.wait_s is not None]
+    if len(waits_s) == len(failures):
+        return miners_overloaded(min(waits_s))
     return miners_failed(str(failures[-1]))

@@ -87,8 +87,12 @@ def _depth(value: Any, most: int) -> int:
     return depth
 
 
-def error_answer(status: int, body: bytes) -> MinerFailure:
-    """What an answer with an error status means: a refusal of the request, or a failure of the miner."""
+def error_answer(status: int, body: bytes, retry_after: str | None = None) -> MinerFailure:
+    """What an answer with an error status means: a refusal of the request, or a failure of the miner.
+
+    Args:
+        retry_after: its header of that name.
+    """
     try:
         message, kind, code = _error_fields(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -97,10 +101,11 @@ def error_answer(status: int, body: bytes) -> MinerFailure:
         return MinerRefusal(
             message or f"The miner refused the request with HTTP {status}.", status, kind, code
         )
-    return MinerFailure(f"it answered HTTP {status}" + (f": {message}" if message else ""), status)
+    words = f"it answered HTTP {status}" + (f": {message}" if message else "")
+    return MinerFailure(words, status, _asked_wait_s(status, retry_after))
 
 
-def asked_wait_s(status: int, retry_after: str | None) -> float | None:
+def _asked_wait_s(status: int, retry_after: str | None) -> float | None:
     """For how long a miner that says it is overloaded wants to be left alone; None if it says no such thing.
 
     A Retry-After that is no number of seconds counts as none: it is the caller's to say how long that is.

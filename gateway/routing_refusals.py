@@ -1,7 +1,9 @@
 """Why no miner serves a request, in OpenAI's words."""
 
+import math
 from collections.abc import Mapping
 
+from gateway.breaker import LONGEST_COOLDOWN_S
 from gateway.errors import RETRY_AFTER_S, ApiError
 
 
@@ -21,6 +23,18 @@ def no_miner_matches(excluded: Mapping[str, int]) -> ApiError:
         code="no_miner_matches",
         param="provider",
         headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
+def miners_overloaded(wait_s: float) -> ApiError:
+    """503: every miner that was asked said that it is overloaded; the first has room in `wait_s`, it says."""
+    wait = min(max(RETRY_AFTER_S, math.ceil(wait_s)), math.ceil(LONGEST_COOLDOWN_S))
+    return ApiError(
+        503,
+        f"The miners are overloaded. Try again in {wait} s.",
+        kind="server_error",
+        code="overloaded",
+        headers={"retry-after": str(wait)},
     )
 
 

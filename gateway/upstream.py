@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.errors import MinerFailure
-from gateway.miner_answer import asked_wait_s, error_answer
+from gateway.miner_answer import error_answer
 from gateway.miners import KnownMiner
 from shared.peer_auth import sign_request
 from shared.signing import Signer
@@ -158,9 +158,7 @@ class MinerClient:
                     body += data
         except _TRANSPORT_ERRORS as error:
             raise _in_words(error, f"after HTTP {response.status}", response.status) from error
-        failure = error_answer(response.status, body)
-        failure.wait_s = asked_wait_s(response.status, response.headers.get("retry-after"))
-        return failure
+        return error_answer(response.status, body, response.headers.get("retry-after"))
 
 
 def _in_words(error: Exception, when: str, http_status: int | None = None) -> MinerFailure:

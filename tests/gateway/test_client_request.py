@@ -59,7 +59,7 @@ def test_unknown_fields_and_the_clients_choices_are_passed_on() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(NOT_PASSED_ON - {"provider"}))
+@pytest.mark.parametrize("name", sorted(NOT_PASSED_ON))
 def test_fields_that_reach_into_the_engine_are_dropped(name: str) -> None:
     sent = json.loads(miner_body(chat(**{name: "evil"}), "r" * 32, 9))
     assert sent.get(name) != "evil"

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.breaker import Breaker
 from gateway.errors import ApiError, no_miner_available
+from gateway.miner_answer import error_answer
 from gateway.miner_choice import Place
 from gateway.miners import Endpoint, KnownMiner, MinerListing
 from gateway.waiting_line import WaitingLine
@@ -174,6 +175,30 @@ async def test_a_client_that_leaves_while_it_waits_leaves_the_line(tmp_path: Pat
             while len(gateway.parts.line):
                 await asyncio.sleep(0)
         assert len(gateway.miners[0].bodies) == 1
+
+
+async def test_when_all_miners_are_overloaded_the_client_is_told_when_to_return(tmp_path: Path) -> None:
+    async def busy(request: web.Request, script: Script) -> web.StreamResponse:
+        return web.json_response({}, status=503, headers={"retry-after": "17"})
+
+    async def broken(request: web.Request, script: Script) -> web.StreamResponse:
+        return web.json_response({}, status=500, headers={"retry-after": "17"})
+
+    for second, status, code in ((busy, 503, "overloaded"), (broken, 502, "miner_failed")):
+        async with running_gateway(tmp_path / code, busy, second) as gateway:
+            with pytest.raises(openai.InternalServerError) as caught:
+                await gateway.openai.chat.completions.create(**CHAT)
+            assert (caught.value.status_code, caught.value.code) == (status, code)
+            assert caught.value.response.headers.get("retry-after") == ("17" if status == 503 else None)
+
+
+@pytest.mark.parametrize(
+    "retry_after", ["-5", "soon", "1e9", "٣", "9" * 40, "Wed, 21 Oct 2026 07:28:00 GMT", ""]
+)
+async def test_a_time_to_retry_that_is_no_number_of_seconds_counts_as_none(retry_after: str) -> None:
+    assert error_answer(429, b"{}", retry_after).wait_s == 0.0
+    assert error_answer(429, b"{}", " 12 ").wait_s == 12.0
+    assert error_answer(500, b"{}", "12").wait_s is None
 
 
 async def test_an_overloaded_miner_is_left_alone_as_long_as_it_asks_and_charged_once(tmp_path: Path) -> None:
