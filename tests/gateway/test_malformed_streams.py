@@ -201,7 +201,7 @@ async def test_a_body_that_ends_before_its_length_is_a_broken_connection(tmp_pat
         (b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n", "HTTP 302"),
         (b"HTTP/1.1 999 ?\r\ncontent-length: 0\r\n\r\n", "HTTP 999|broke"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "broke"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", "broke"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 2_000_000 + b"\r\n\r\n", "broke"),
         (b"", "broke"),
     ],
     ids=["html", "no type", "204", "101", "redirect", "999", "no HTTP", "huge head", "nothing"],
