@@ -76,7 +76,10 @@ class Dispatcher:
         started_s = self._clock.monotonic_s()
         while worth_another(serving.failures, self._clock.monotonic_s() - started_s):
             try:
-                place = await self._line.place(lambda: self._choice.take(wish, serving.tried))
+                place = await self._line.place(
+                    lambda: self._choice.take(wish, serving.tried),
+                    lambda miner: self._choice.could_use(miner, wish, serving.tried),
+                )
             except ApiError as error:
                 told = error_for(serving.failures) if serving.failures else error
                 raise told.with_headers(serving.headers) from None
@@ -196,7 +199,7 @@ class Dispatcher:
             miner.failed(entered, now_s)
         else:
             miner.breaker.told_nothing(entered)
-        self._line.freed()
+        self._line.freed(miner)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from gateway.routing import (
     LEAST_BOUND,
     Asked,
     RandomSource,
+    better_wait,
     can_be_next,
     choose,
     load_bound,
@@ -112,12 +113,23 @@ class MinerChoice:
         miners = self._who_may(wish, tried)
         asked = self._asked(wish, miners)
         room = self._with_room(miners, wish, asked.bound)
-        chosen = choose(self._table.loads_of(room, wish.band), now_s, self._random, asked)
+        loads = self._table.loads_of(room, wish.band)
+        if len(room) < len(miners):
+            busy = [miner for miner in miners if miner not in room]
+            if better_wait(self._table.loads_of(busy), loads, now_s):
+                return None
+        chosen = choose(loads, now_s, self._random, asked)
         if chosen is None:
             return None
         miner = self._table.get(chosen.uid)
         known = wish.familiar.share if wish.familiar and wish.familiar.hotkey == miner.hotkey else 0.0
         return Place(miner, miner.begin(now_s, wish.free), chosen.in_flight, known)
+
+    def could_use(self, miner: KnownMiner, wish: Wish, tried: Collection[str]) -> bool:
+        """Whether a request may be served by this miner, once it has room."""
+        if not miner.callable or miner.hotkey in tried or wish.only not in (None, miner.hotkey):
+            return False
+        return wish.hints is None or bool(eligible([miner], wish.hints, self._table.standings).miners)
 
     def answered(self, wish: Wish, place: Place, answer: Measured) -> None:
         """Learn from a whole answer: how fast its miner is, and that it knows the prompt now."""

@@ -156,6 +156,18 @@ def can_be_next(uid: int, candidates: Sequence[MinerLoad], now_s: float) -> bool
     return any(miner.uid == uid for miner in possible)
 
 
+def better_wait(busy: Sequence[MinerLoad], free: Sequence[MinerLoad], now_s: float) -> bool:
+    """Whether to wait for one of `busy`, as all of `free` rest or are rejected.
+
+    Otherwise a full network would send what is too much for it to just those.
+    """
+
+    def any_good(miners: Sequence[MinerLoad]) -> bool:
+        return any(miner.ready_at_s <= now_s and not miner.rejected for miner in miners)
+
+    return not any_good(free) and any_good(busy)
+
+
 def _serving(miners: Sequence[MinerLoad]) -> Sequence[MinerLoad]:
     """Those that the audits don't reject, or all if they reject all."""
     return [miner for miner in miners if not miner.rejected] or miners

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 from gateway.errors import ApiError
 from gateway.miner_choice import Place
+from gateway.miners import KnownMiner
 from gateway.routing_refusals import miners_busy
 
 Take = Callable[[], Place | None]
 """Gives a place at a miner, taken; None while all that could serve the request are busy."""
 
+CouldUse = Callable[[KnownMiner], bool]
+"""Whether the request could be served by a miner. Cheap: the line is asked whenever a miner has room."""
+
 
 @dataclass(frozen=True)
 class _Waiting:
     take: Take
+    could_use: CouldUse
     found: "asyncio.Future[Place]"
 
 
@@ -34,20 +39,19 @@ class WaitingLine:
         """Requests that wait now."""
         return len(self._line)
 
-    async def place(self, take: Take) -> Place:
-        """A place for a request: at once where nobody waits and a miner is free.
+    async def place(self, take: Take, could_use: CouldUse) -> Place:
+        """A place for a request: at once where a miner is free that nobody in the line could use.
 
         Raises:
             ApiError: 503; too many wait already, it waited too long, or `take` says that nobody can serve it.
         """
-        if not self._line and (place := take()):
+        if place := take():
             return place
         if len(self._line) >= self._most:
             raise miners_busy(len(self._line), self._wait_s)
-        waiting = _Waiting(take, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(take, could_use, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         try:
-            self.freed()
             async with asyncio.timeout(self._wait_s):
                 return await waiting.found
         except TimeoutError:
@@ -62,9 +66,11 @@ class WaitingLine:
             if waiting in self._line:
                 self._line.remove(waiting)
 
-    def freed(self) -> None:
-        """A miner may have room again: those who can use it leave the line, the earliest first."""
+    def freed(self, miner: KnownMiner) -> None:
+        """A miner has room for one more: the earliest in the line that could use it is given it."""
         for waiting in list(self._line):
+            if waiting.found.done() or not waiting.could_use(miner):
+                continue
             try:
                 place = waiting.take()
             except ApiError as error:
@@ -74,6 +80,7 @@ class WaitingLine:
             if place is not None:
                 self._line.remove(waiting)
                 waiting.found.set_result(place)
+                return
 
 
 def _in_hand(found: "asyncio.Future[Place]") -> Place | None:

@@ -13,6 +13,7 @@ from gateway.errors import ApiError, no_miner_available
 from gateway.miner_answer import error_answer
 from gateway.miner_choice import Place
 from gateway.miners import Endpoint, KnownMiner, MinerListing
+from gateway.standings import AuditStanding
 from gateway.waiting_line import WaitingLine
 from tests.gateway.running_gateway import CHAT, HANG_S, RunningGateway, keypair, running_gateway
 from tests.gateway.scripted_miner import Script, honest
@@ -30,6 +31,9 @@ class Rooms:
         listing = MinerListing(1, keypair("Alice").ss58_address, None)
         self.miner = KnownMiner(listing, Endpoint(None))
 
+    def could_use(self, miner: KnownMiner) -> bool:
+        return miner is self.miner
+
     def take(self) -> Place | None:
         if not self.free:
             return None
@@ -38,7 +42,7 @@ class Rooms:
 
 
 async def in_line(line: WaitingLine, rooms: Rooms, count: int) -> list[asyncio.Task[Place]]:
-    tasks = [asyncio.create_task(line.place(rooms.take)) for _ in range(count)]
+    tasks = [asyncio.create_task(line.place(rooms.take, rooms.could_use)) for _ in range(count)]
     while len(line) < count:
         await asyncio.sleep(0)
     return tasks
@@ -46,18 +50,18 @@ async def in_line(line: WaitingLine, rooms: Rooms, count: int) -> list[asyncio.T
 
 async def test_a_free_miner_is_had_at_once() -> None:
     line, rooms = WaitingLine(0, 1.0), Rooms(1)
-    assert (await line.place(rooms.take)).miner is rooms.miner
+    assert (await line.place(rooms.take, rooms.could_use)).miner is rooms.miner
 
 
 async def test_whoever_came_first_is_served_first() -> None:
     line, rooms = WaitingLine(10, HANG_S), Rooms(0)
     first, second = await in_line(line, rooms, 2)
     rooms.free = 1
-    line.freed()
+    line.freed(rooms.miner)
     await first
     assert not second.done()
     rooms.free = 1
-    line.freed()
+    line.freed(rooms.miner)
     await second
     assert len(line) == 0
 
@@ -66,7 +70,8 @@ async def test_a_newcomer_does_not_overtake() -> None:
     line, rooms = WaitingLine(10, HANG_S), Rooms(0)
     (first,) = await in_line(line, rooms, 1)
     rooms.free = 1
-    newcomer = asyncio.create_task(line.place(rooms.take))
+    line.freed(rooms.miner)
+    newcomer = asyncio.create_task(line.place(rooms.take, rooms.could_use))
     await first
     await asyncio.sleep(0)
     assert not newcomer.done()
@@ -76,17 +81,22 @@ async def test_a_newcomer_does_not_overtake() -> None:
 async def test_who_can_use_a_place_does_not_wait_behind_who_can_not() -> None:
     line, full, rooms = WaitingLine(10, HANG_S), Rooms(0), Rooms(0)
     (stuck,) = await in_line(line, full, 1)
-    rooms.free = 1
-    await line.place(rooms.take)
-    assert not stuck.done()
-    stuck.cancel()
+    later = asyncio.create_task(line.place(rooms.take, rooms.could_use))
+    while len(line) < 2:
+        await asyncio.sleep(0)
+    rooms.free = full.free = 1
+    line.freed(rooms.miner)
+    await later
+    assert not stuck.done(), "it is asked when the miner that it wants is free"
+    line.freed(full.miner)
+    await stuck
 
 
 async def test_a_full_line_and_a_long_wait_are_503_with_a_time_to_retry() -> None:
     rooms = Rooms(0)
     for line in (WaitingLine(0, HANG_S), WaitingLine(5, 0.01)):
         with pytest.raises(ApiError) as caught:
-            await line.place(rooms.take)
+            await line.place(rooms.take, rooms.could_use)
         assert (caught.value.status, caught.value.code) == (503, "overloaded")
         assert int(caught.value.headers["retry-after"]) > 0
         assert len(line) == 0
@@ -96,11 +106,14 @@ async def test_a_request_that_is_called_off_leaves_the_line_and_gives_back_what_
     line, rooms = WaitingLine(5, HANG_S), Rooms(0)
     (early,) = await in_line(line, rooms, 1)
     early.cancel()
+    rooms.free = 1
+    line.freed(rooms.miner)
     await asyncio.gather(early, return_exceptions=True)
-    assert len(line) == 0
+    assert (len(line), rooms.free, rooms.miner.in_flight) == (0, 1, 0)
+    rooms.free = 0
     (late,) = await in_line(line, rooms, 1)
     rooms.free = 1
-    line.freed()
+    line.freed(rooms.miner)
     late.cancel()
     await asyncio.gather(late, return_exceptions=True)
     assert late.cancelled()
@@ -116,11 +129,11 @@ async def test_a_request_that_nobody_can_serve_any_more_is_told_so() -> None:
             raise no_miner_available("m")
         return None
 
-    task = asyncio.create_task(line.place(take))
+    task = asyncio.create_task(line.place(take, lambda _: True))
     while not len(line):
         await asyncio.sleep(0)
     gone.append(True)
-    line.freed()
+    line.freed(Rooms(0).miner)
     with pytest.raises(ApiError) as caught:
         await task
     assert caught.value.code == "no_miner_available"
@@ -162,6 +175,27 @@ async def test_who_waits_too_long_or_finds_too_many_waiting_is_told_to_come_back
             assert (caught.value.status_code, caught.value.code) == (503, "overloaded")
             assert caught.value.response.headers["retry-after"] == "5"
         assert len(gateway.miners[0].bodies) == 1
+
+
+async def test_what_is_too_much_waits_and_does_not_go_to_a_miner_that_rests(tmp_path: Path) -> None:
+    bounds: dict[str, Any] = {"miner_concurrency": 1, "waiting_seconds": 0.05}
+    async with running_gateway(tmp_path, honest, honest, **bounds) as gateway:
+        good, bad = gateway.parts.table.all()
+        good.in_flight = 1
+        for rejected in (False, True):
+            gateway.clock.advance(1000)
+            if rejected:
+                gateway.parts.standings.replace({bad.hotkey: AuditStanding(9, 0, True, 1)})
+            else:
+                bad.failed(bad.begin(gateway.clock.now_s), gateway.clock.now_s)
+                bad.end()
+            with pytest.raises(openai.InternalServerError) as caught:
+                await gateway.openai.chat.completions.create(**CHAT)
+            assert caught.value.code == "overloaded"
+        assert gateway.records() == []
+        good.in_flight = 0
+        await gateway.openai.chat.completions.create(**CHAT)
+        assert gateway.records()[0].miner_uid == 0
 
 
 async def test_a_client_that_leaves_while_it_waits_leaves_the_line(tmp_path: Path) -> None:
