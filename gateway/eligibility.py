@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.miners import AuditStandings, KnownMiner
+from gateway.audit_weight import AuditStandings
+from gateway.miners import KnownMiner
 from gateway.provider_hints import Named, ProviderHints
 from gateway.standings import AuditStanding
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
+from gateway.audit_weight import AuditStandings, smoothed_pass_rate
 from gateway.breaker import Breaker, Pass, State
 from gateway.clock import Clock
 from gateway.pace import Measured, Pace, PaceBook
-from gateway.routing import MinerLoad, decayed
-from gateway.standings import AuditStanding
+from gateway.recent_count import Recent
+from gateway.routing import MinerLoad
+from gateway.standings import AuditStanding, Standings
 from shared.addresses import base_url, is_callable_address, parse_endpoint
 from shared.errors import MalformedMessage
 
 NOT_PROBED = "its health has not been asked yet"
 
-VIRTUAL_ANSWERS, VIRTUAL_PASSES = 2, 2
-"""What a miner is taken to have done well before anything is known of it: as in scoring."""
+VIRTUAL_ANSWERS = 2
+"""What a miner is taken to have answered before anything is known of it (`ScoringConfig.virtual_answers`)."""
 
 
 @dataclass(frozen=True)
@@ -134,46 +136,6 @@ class KnownMiner:
         }
 
 
-class Recent:
-    """A count that halves every SAMPLE_HALF_LIFE_S."""
-
-    def __init__(self) -> None:
-        self._count, self._at_s = 0.0, 0.0
-
-    @property
-    def none(self) -> bool:
-        """Whether nothing has ever been counted."""
-        return not self._count
-
-    def add(self, now_s: float) -> None:
-        """Count one."""
-        self._count, self._at_s = self.at(now_s) + 1.0, now_s
-
-    def at(self, now_s: float) -> float:
-        """The count as of `now_s`."""
-        return decayed(self._count, now_s - self._at_s) if self._count else 0.0
-
-
-def smoothed_pass_rate(standing: AuditStanding) -> float:
-    """Of a miner's audits, as scores take it: with two passes added (`ScoringConfig.virtual_passes`)."""
-    return (standing.passes + VIRTUAL_PASSES) / (standing.audits + VIRTUAL_PASSES)
-
-
-class AuditStandings(Protocol):
-    """Where hotkeys stand with the auditor (`gateway/standings.py`)."""
-
-    def of(self, hotkey: str) -> AuditStanding | None:
-        """None when nothing is known: the miner is new, not bad."""
-        ...
-
-
-class NoStandings:
-    """Nothing is known of any audit."""
-
-    def of(self, hotkey: str) -> AuditStanding | None:
-        return None
-
-
 class _Loads(Sequence[MinerLoad]):
     """The loads of some miners at one moment: routing looks at few of many."""
 
@@ -204,7 +166,7 @@ class MinerTable:
         self._allow_local = allow_local
         self._by_uid: dict[int, KnownMiner] = {}
         self._paces = PaceBook()
-        self.standings: AuditStandings = standings or NoStandings()
+        self.standings: AuditStandings = standings or Standings()
 
     def update(self, listings: Iterable[MinerListing]) -> None:
         """Replace the list; what was measured about hotkeys that stay is kept."""
