@@ -38,6 +38,26 @@ def _new_request_id() -> str:
     return uuid.uuid4().hex
 
 
+@dataclass
+class Serving:
+    """One client's request while it is served.
+
+    Attributes:
+        tried: hotkeys that were asked.
+        first_id: the id of the first attempt.
+        headers: of the last attempt.
+    """
+
+    request: ClientRequest
+    wish: Wish
+    visit: Visit
+    seed: int
+    tried: set[str] = field(default_factory=set)
+    failures: list[MinerFailure] = field(default_factory=list)
+    first_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Dispatcher:
     """Serves requests with the miners that are chosen for them."""
 
@@ -91,7 +111,7 @@ class Dispatcher:
                 break
         raise error_for(serving.failures).with_headers(serving.headers)
 
-    def _attempt(self, serving: "Serving", place: Place) -> Attempt:
+    def _attempt(self, serving: Serving, place: Place) -> Attempt:
         request_id = self._new_request_id()
         serving.first_id = serving.first_id or request_id
         serving.tried.add(place.miner.hotkey)
@@ -101,7 +121,7 @@ class Dispatcher:
         serving.headers = attempt.headers()
         return attempt
 
-    async def _run(self, attempt: Attempt, serving: "Serving", response: Response) -> list[MinerFailure]:
+    async def _run(self, attempt: Attempt, serving: Serving, response: Response) -> list[MinerFailure]:
         """Make the attempt, and a second one beside it if it is slow: the failures, none if one answered."""
         after_s = self._hedging.after_s(attempt, serving.wish) if self._hedging else None
         if after_s is None:
@@ -113,7 +133,7 @@ class Dispatcher:
         race = Race(response)
         return await race.run(self._entry(attempt, serving), lambda: self._second(attempt, serving), after_s)
 
-    def _second(self, slow: Attempt, serving: "Serving") -> Entry | None:
+    def _second(self, slow: Attempt, serving: Serving) -> Entry | None:
         """An attempt at another miner that has room, beside a slow one."""
         try:
             place = self._choice.take(serving.wish, serving.tried)
@@ -124,14 +144,14 @@ class Dispatcher:
         slow.miner.hedged.add(self._clock.monotonic_s())
         return self._entry(self._attempt(serving, place), serving)
 
-    def _entry(self, attempt: Attempt, serving: "Serving") -> Entry:
+    def _entry(self, attempt: Attempt, serving: Serving) -> Entry:
         return Entry(
             attempt,
             run=lambda response: self._try(attempt, serving, response),
             call_off=lambda: self._conclude(attempt, serving, asyncio.CancelledError()),
         )
 
-    async def _try(self, attempt: Attempt, serving: "Serving", response: Response) -> None:
+    async def _try(self, attempt: Attempt, serving: Serving, response: Response) -> None:
         request = attempt.request
         first_event_until_s = asyncio.get_running_loop().time() + self._miners.timeouts.first_event_s
         try:
@@ -151,7 +171,7 @@ class Dispatcher:
     async def _stream(
         self,
         attempt: Attempt,
-        serving: "Serving",
+        serving: Serving,
         answer: MinerAnswer,
         response: Response,
         first_event_until_s: float,
@@ -163,13 +183,13 @@ class Dispatcher:
         await answer.finish()
 
     async def _whole(
-        self, attempt: Attempt, serving: "Serving", answer: MinerAnswer, response: Response
+        self, attempt: Attempt, serving: Serving, answer: MinerAnswer, response: Response
     ) -> None:
         body = await take_whole_answer(attempt, answer)
         self._conclude(attempt, serving, None)
         await response.send_json(200, body, attempt.headers())
 
-    def _conclude(self, attempt: Attempt, serving: "Serving", error: BaseException | None) -> None:
+    def _conclude(self, attempt: Attempt, serving: Serving, error: BaseException | None) -> None:
         """Note how the attempt went, and write its record: before the client sees the end of the answer.
 
         Args:
@@ -182,7 +202,7 @@ class Dispatcher:
         self._recorder.write(attempt.record(outcome, words, self._gateway_hotkey))
 
     def _learn(
-        self, attempt: Attempt, serving: "Serving", outcome: Outcome, error: BaseException | None
+        self, attempt: Attempt, serving: Serving, outcome: Outcome, error: BaseException | None
     ) -> None:
         """What routing learns from the attempt; whoever waits for its miner may go on."""
         miner, entered, now_s = attempt.miner, attempt.place.entered, self._clock.monotonic_s()
@@ -200,26 +220,6 @@ class Dispatcher:
         else:
             miner.breaker.told_nothing(entered)
         self._line.freed(miner)
-
-
-@dataclass
-class Serving:
-    """One client's request while it is served.
-
-    Attributes:
-        tried: hotkeys that were asked.
-        first_id: the id of the first attempt.
-        headers: of the last attempt.
-    """
-
-    request: ClientRequest
-    wish: Wish
-    visit: Visit
-    seed: int
-    tried: set[str] = field(default_factory=set)
-    failures: list[MinerFailure] = field(default_factory=list)
-    first_id: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str | None]:
