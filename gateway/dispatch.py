@@ -5,14 +5,17 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.affinity import Affinity
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.client_request import SEED_LIMIT, ClientRequest
 from gateway.clock import Clock
+from gateway.config import GatewayConfig
 from gateway.errors import ApiError, MinerFailure, MinerRefusal, miners_failed, refused_by_miner
 from gateway.event_stream import DONE_EVENT
 from gateway.hedging import Entry, Hedging, Race
 from gateway.miner_choice import MinerChoice, Place, Wish
+from gateway.miners import MinerTable
 from gateway.recording import Recorder
 from gateway.relay import StreamRelay, take_whole_answer
 from gateway.routing import RandomSource
@@ -58,24 +61,45 @@ class Serving:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """How much is done at once for clients and asked of miners; the flags of these names say what each is."""
+
+    hedge: bool
+    miner_concurrency: int
+    max_waiting: int
+    waiting_s: float
+
+    @classmethod
+    def of(cls, config: GatewayConfig) -> "Bounds":
+        """Those that the flags give."""
+        return cls(config.hedge, config.miner_concurrency, config.max_waiting, config.waiting_seconds)
+
+
 class Dispatcher:
-    """Serves requests with the miners that are chosen for them."""
+    """Serves requests with the miners of a table.
+
+    Attributes:
+        line: the requests that wait for a miner.
+    """
 
     def __init__(
         self,
+        model: str,
         gateway_hotkey: str,
-        choice: MinerChoice,
-        line: WaitingLine,
-        hedging: Hedging | None,
+        table: MinerTable,
         miners: MinerClient,
         recorder: Recorder,
         clock: Clock,
         random: RandomSource,
+        bounds: Bounds,
         new_request_id: Callable[[], str] = _new_request_id,
     ) -> None:
-        self._gateway_hotkey, self._choice, self._line, self._hedging = gateway_hotkey, choice, line, hedging
-        self._miners, self._recorder = miners, recorder
+        self._gateway_hotkey, self._miners, self._recorder = gateway_hotkey, miners, recorder
         self._clock, self._random, self._new_request_id = clock, random, new_request_id
+        self._choice = MinerChoice(model, table, Affinity(), clock, random, bounds.miner_concurrency)
+        self._hedging = Hedging(clock) if bounds.hedge else None
+        self.line = WaitingLine(bounds.max_waiting, bounds.waiting_s)
 
     async def serve(
         self, request: ClientRequest, response: Response, visit: Visit, miner_hotkey: str | None = None
@@ -96,7 +120,7 @@ class Dispatcher:
         started_s = self._clock.monotonic_s()
         while worth_another(serving.failures, self._clock.monotonic_s() - started_s):
             try:
-                place = await self._line.place(
+                place = await self.line.place(
                     lambda: self._choice.take(wish, serving.tried),
                     lambda miner: self._choice.could_use(miner, wish, serving.tried),
                 )
@@ -219,7 +243,7 @@ class Dispatcher:
             miner.failed(entered, now_s)
         else:
             miner.breaker.told_nothing(entered)
-        self._line.freed(miner)
+        self.line.freed(miner)
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str | None]:

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.admission import Admission, open_admission
-from gateway.affinity import Affinity
 from gateway.app import GatewayApp, build_other_routes
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
-from gateway.dispatch import Dispatcher
+from gateway.dispatch import Bounds, Dispatcher
 from gateway.health import Health
 from gateway.health_probe import HealthProbe
-from gateway.hedging import Hedging
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
-from gateway.miner_choice import MinerChoice
 from gateway.miners import MinerTable
 from gateway.openai_routes import InferenceRoutes
 from gateway.recording import Recorder, RecordLog
@@ -87,25 +84,21 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     admission = await asyncio.to_thread(open_admission, config, around.clock)
     standings = Standings()
     table = MinerTable(around.clock, around.allow_local, standings)
-    choice = MinerChoice(
-        model, table, Affinity(), around.clock, around.random, most_each=config.miner_concurrency
-    )
-    line = WaitingLine(config.max_waiting, config.waiting_seconds)
-    hedging = Hedging(around.clock) if config.hedge else None
     try:
         async with open_session(config.connect_timeout_s) as session:
             probe = HealthProbe(session, model)
             discovery = Discovery(around.source, table, probe, around.clock, config.metagraph_seconds)
             miners = MinerClient(session, around.signer, timeouts)
+            bounds = Bounds.of(config)
             dispatcher = Dispatcher(
-                hotkey, choice, line, hedging, miners, recorder, around.clock, around.random
+                model, hotkey, table, miners, recorder, around.clock, around.random, bounds
             )
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
             health = Health(model, hotkey, table, discovery, recorder)
             others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
             app = GatewayApp(inference, others)
-            yield Gateway(app, discovery, recorder, table, admission, standings, line)
+            yield Gateway(app, discovery, recorder, table, admission, standings, dispatcher.line)
     finally:
         await admission.close()
         await recorder.close()
