@@ -2,24 +2,23 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from gateway.affinity import Affinity
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.client_request import SEED_LIMIT, ClientRequest
 from gateway.clock import Clock
-from gateway.config import GatewayConfig
 from gateway.errors import ApiError, MinerFailure, MinerRefusal, miners_failed, refused_by_miner
 from gateway.event_stream import DONE_EVENT
 from gateway.hedging import Entry, Hedging, Race
-from gateway.miner_choice import MinerChoice, Place, Wish
+from gateway.miner_choice import MinerChoice, Place
 from gateway.miners import MinerTable
 from gateway.recording import Recorder
 from gateway.relay import StreamRelay, take_whole_answer
 from gateway.routing import RandomSource
 from gateway.routing_refusals import miners_overloaded
+from gateway.serving import Bounds, Serving
 from gateway.upstream import MinerAnswer, MinerClient
 from gateway.visit import Visit
 from gateway.waiting_line import WaitingLine
@@ -39,41 +38,6 @@ PAID: frozenset[Outcome] = frozenset({"answered", "client_left"})
 
 def _new_request_id() -> str:
     return uuid.uuid4().hex
-
-
-@dataclass
-class Serving:
-    """One client's request while it is served.
-
-    Attributes:
-        tried: hotkeys that were asked.
-        first_id: the id of the first attempt.
-        headers: of the last attempt.
-    """
-
-    request: ClientRequest
-    wish: Wish
-    visit: Visit
-    seed: int
-    tried: set[str] = field(default_factory=set)
-    failures: list[MinerFailure] = field(default_factory=list)
-    first_id: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much is done at once for clients and asked of miners; the flags of these names say what each is."""
-
-    hedge: bool
-    miner_concurrency: int
-    max_waiting: int
-    waiting_s: float
-
-    @classmethod
-    def of(cls, config: GatewayConfig) -> "Bounds":
-        """Those that the flags give."""
-        return cls(config.hedge, config.miner_concurrency, config.max_waiting, config.waiting_seconds)
 
 
 class Dispatcher:

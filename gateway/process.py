@@ -17,7 +17,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
-from gateway.dispatch import Bounds, Dispatcher
+from gateway.dispatch import Dispatcher
 from gateway.health import Health
 from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
@@ -25,6 +25,7 @@ from gateway.miners import MinerTable
 from gateway.openai_routes import InferenceRoutes
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
+from gateway.serving import Bounds
 from gateway.standings import Standings
 from gateway.upstream import MinerClient, Timeouts, open_session
 from gateway.waiting_line import WaitingLine
