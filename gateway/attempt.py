@@ -6,7 +6,9 @@ from typing import Any
 from gateway.client_request import ClientRequest, miner_body
 from gateway.clock import Clock
 from gateway.metering import Tally
-from gateway.miners import KnownMiner
+from gateway.miner_choice import MOSTLY_FAMILIAR, Place
+from gateway.pace import Measured
+from gateway.requested_tokens import choices_of_all
 from gateway.visit import Visit
 from shared.answer_text import text_place
 from shared.inference_paths import CHAT_PATH
@@ -25,25 +27,26 @@ class Attempt:
         receipt: the miner's receipt, not checked; None until it comes.
         started_at_ms: when it began, in Unix time.
         concluded: whether its record has been made.
+        outrun: whether another attempt at the same request was faster, and this one called off.
     """
 
     def __init__(
         self,
         request: ClientRequest,
-        miner: KnownMiner,
+        place: Place,
         request_id: str,
         client_request: str,
         visit: Visit,
         seed: int,
         clock: Clock,
     ) -> None:
-        self.request, self.miner = request, miner
+        self.request, self.place, self.miner = request, place, place.miner
         self.request_id, self.client_request, self.visit = request_id, client_request, visit
         self.body = miner_body(request, request_id, seed)
         self.tally = Tally(text_place(request.path == CHAT_PATH, request.stream))
         self.receipt: dict[str, Any] | None = None
         self.http_status: int | None = None
-        self.concluded = False
+        self.concluded = self.outrun = False
         self._clock = clock
         self._started_s, self.started_at_ms = clock.monotonic_s(), clock.unix_ms()
         self._last_received_s = self._started_s
@@ -80,6 +83,7 @@ class Attempt:
             request_body=self.body.decode(),
             streamed=self.request.stream,
             store=self.request.store,
+            steered=self.request.provider is not None,
             outcome=outcome,
             http_status=self.http_status,
             error=error,
@@ -98,3 +102,20 @@ class Attempt:
         if not self.request.stream or first_s is None:
             return None
         return (first_s - self._started_s) * 1000
+
+    def measured(self, band: int) -> Measured:
+        """What this whole answer says of its miner's pace with prompts of that band."""
+        begun_s = self._started_s
+        first_s = None
+        if self.request.stream and self.tally.first_token_at_s is not None:
+            begun_s = self.tally.first_token_at_s
+            if self.place.familiar_share < MOSTLY_FAMILIAR:
+                first_s = begun_s - self._started_s
+        return Measured(
+            band=band,
+            first_s=first_s,
+            rest_s=self._last_received_s - begun_s,
+            tokens=self.tally.output_tokens / choices_of_all(self.request),
+            alongside=self.place.alongside,
+            streamed=self.request.stream,
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import invalid_request, model_not_found
+from gateway.provider_hints import ProviderHints, parse_provider_hints
 from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
 
@@ -27,8 +28,9 @@ NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "ca
 the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
 and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
 
-OWN_FIELDS = frozenset({"provenance"})
-"""Fields that ask something of the gateway; they would tell a miner which clients look at receipts."""
+OWN_FIELDS = frozenset({"provenance", "provider"})
+"""Fields that ask something of the gateway; they would tell a miner which clients look at receipts, and which
+requests were steered to it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ClientRequest:
         fields: the body's fields that are passed on.
         store: whether the text may be published.
         provenance: whether the answer is to name its receipt.
+        provider: what it asks of the miner that serves it.
     """
 
     path: str
@@ -48,6 +51,7 @@ class ClientRequest:
     seed: int | None
     store: bool
     provenance: bool = False
+    provider: ProviderHints | None = None
 
 
 def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
@@ -68,6 +72,7 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
         provenance=_flag(fields, "provenance", default=False),
+        provider=parse_provider_hints(fields.get("provider")),
     )
 
 

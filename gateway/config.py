@@ -109,6 +109,14 @@ class GatewayConfig:
         30.0, "seconds between two events of a miner's stream", check=at_least(0.01)
     )
     answer_timeout_s: float = setting(600.0, "seconds for one whole answer", check=at_least(0.01))
+    hedge: bool = setting(
+        False, "ask a second miner when a stream begins later than 95 % of streams do; the faster one serves"
+    )
+    miner_concurrency: int = setting(0, "most requests under way at one miner; 0: no limit", at_least(0))
+    max_waiting: int = setting(
+        256, "most requests that wait while every miner that could serve them is busy", at_least(0)
+    )
+    waiting_seconds: float = setting(10.0, "seconds that a request waits for a miner", at_least(0.01))
     max_body_bytes: int = setting(4 << 20, "largest request body in bytes", check=at_least(1024))
     max_connections: int = setting(4096, "most connections of clients at once", check=at_least(1))
     sync_seconds: float = setting(1.0, "seconds between fsyncs of the record log", check=between(0.01, 3600))

@@ -63,11 +63,12 @@ class MinerFailure(ConstantinopleError):
 
     Attributes:
         http_status: the error status with which it answered, if it did.
+        wait_s: for how long it asks to be left alone, being overloaded; None if it is not.
     """
 
-    def __init__(self, message: str, http_status: int | None = None) -> None:
+    def __init__(self, message: str, http_status: int | None = None, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.http_status = http_status
+        self.http_status, self.wait_s = http_status, wait_s
 
 
 class MinerRefusal(MinerFailure):

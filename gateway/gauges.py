@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gateway.admission import Admission
+from gateway.breaker import State
 from gateway.clock import Clock
 from gateway.discovery import Discovery
 from gateway.health import Readiness
@@ -11,6 +12,9 @@ from gateway.miner_metrics import MOST_MINERS
 from gateway.miners import KnownMiner, MinerTable
 from gateway.recording import Recorder
 from gateway.series import MINER_LABELS, Merge, MinerKey
+from gateway.waiting_line import WaitingLine
+
+BREAKER_STATES: tuple[State, ...] = ("closed", "half_open", "open")
 
 NEVER_S = -1.0
 """Shown as the age of what has not happened yet."""
@@ -28,8 +32,8 @@ class MinerGauges:
         self._callable = metrics.gauge(
             "miner_callable", "1 when its health allows requests.", "livemin", MINER_LABELS
         )
-        self._resting = metrics.gauge(
-            "miner_resting", "1 while it rests after failures.", "livemax", MINER_LABELS
+        self._breaker = metrics.gauge(
+            "miner_breaker", "Circuit breaker: 0 closed, 1 half open, 2 open.", "livemax", MINER_LABELS
         )
         self._failures = metrics.gauge(
             "miner_failures_in_a_row", "Failures since its last success.", "livemax", MINER_LABELS
@@ -43,7 +47,7 @@ class MinerGauges:
         present = {(miner.uid, miner.hotkey) for miner in miners}
         self._metrics.miners.flush(present)
         for gone in self._shown - present:
-            self._metrics.end_series(gone, self._in_flight, self._callable, self._resting, self._failures)
+            self._metrics.end_series(gone, self._in_flight, self._callable, self._breaker, self._failures)
         self._shown = present
         states = {"ready": 0, "resting": 0, "not_callable": 0}
         for miner in miners:
@@ -53,16 +57,14 @@ class MinerGauges:
 
     def _show(self, miner: KnownMiner) -> str:
         labels = (str(miner.uid), miner.hotkey)
-        now_s = self._clock.monotonic_s()
-        load = miner.load(now_s)
-        resting = load.rests_until_s() > now_s
+        state = miner.breaker.state(self._clock.monotonic_s())
         self._in_flight.labels(*labels).set(miner.in_flight)
         self._callable.labels(*labels).set(miner.callable)
-        self._resting.labels(*labels).set(resting)
-        self._failures.labels(*labels).set(load.failures_in_a_row)
+        self._breaker.labels(*labels).set(BREAKER_STATES.index(state))
+        self._failures.labels(*labels).set(miner.breaker.failures_in_a_row)
         if not miner.callable:
             return "not_callable"
-        return "resting" if resting else "ready"
+        return "resting" if state == "open" else "ready"
 
 
 def show_gateway(
@@ -72,6 +74,7 @@ def show_gateway(
     recorder: Recorder,
     admission: Admission,
     readiness: Readiness,
+    line: WaitingLine,
     clock: Clock,
 ) -> None:
     """Show miners, how old their list is, whether records can be written and keys read, and what follows."""
@@ -96,3 +99,4 @@ def show_gateway(
     metrics.count_errors("key_store", lambda: admission.key_errors)
     metrics.count_errors("usage_store", lambda: admission.book.errors)
     metrics.watch_queue("usage", lambda: admission.book.waiting)
+    metrics.watch_queue("clients", lambda: len(line))

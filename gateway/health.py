@@ -55,7 +55,7 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """The answer to GET /health; `status` is "ok" when a request could be served now."""
-        miners = [miner.status() for miner in self.table.all()]
+        miners = self.table.statuses()
         reasons = self.readiness.reasons()
         age_s = self.discovery.list_age_s()
         return {

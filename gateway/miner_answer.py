@@ -13,11 +13,17 @@ MAX_RECEIPT_BYTES = 1 << 16
 MAX_RECEIPT_NESTING = 4
 """A receipt is an object with a list of objects; one level more than it needs."""
 
+MAX_ANSWER_NESTING = 64
+"""Deepest event or answer. Log probabilities nest five deep; parsers of clients fail near 1,000."""
+
 MAX_ERROR_MESSAGE_CHARS = 2000
 _MAX_WORD_CHARS = 100
 
 REFUSAL_STATUSES = frozenset({400, 413, 422})
 """Answers that blame the request. Others (401, 403, 404, 429, 5xx) are the miner's own trouble."""
+
+OVERLOAD_STATUSES = frozenset({429, 503})
+"""The miner's own trouble, but one that passes: it is left alone for a while."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +63,38 @@ def _object(data: bytes) -> dict[str, Any]:
         raise MinerFailure(f"it sent something that is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MinerFailure("it sent JSON that is not an object")
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > MAX_ANSWER_NESTING and _depth(value, MAX_ANSWER_NESTING) > MAX_ANSWER_NESTING:
+        raise MinerFailure(f"it sent JSON that is nested more than {MAX_ANSWER_NESTING} deep")
     return value
 
 
 def _check_receipt(receipt: Any) -> None:
     if not isinstance(receipt, dict):
         raise MinerFailure("its receipt is not an object")
-    if _depth(receipt) > MAX_RECEIPT_NESTING or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES:
+    if (
+        _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING
+        or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
+    ):
         raise MinerFailure("its receipt is larger than any receipt can be")
 
 
-def _depth(value: Any) -> int:
-    """Nesting of lists and objects, at most one more than a receipt may have."""
+def _depth(value: Any, most: int) -> int:
+    """Nesting of lists and objects, at most one more than `most`."""
     level, depth = [value], 0
-    while level and depth <= MAX_RECEIPT_NESTING:
+    while level and depth <= most:
         children = [list(item.values()) if isinstance(item, dict) else item for item in level]
         level = [child for group in children for child in group if isinstance(child, (dict, list))]
         depth += 1
     return depth
 
 
-def error_answer(status: int, body: bytes) -> MinerFailure:
-    """What an answer with an error status means: a refusal of the request, or a failure of the miner."""
+def error_answer(status: int, body: bytes, retry_after: str | None = None) -> MinerFailure:
+    """What an answer with an error status means: a refusal of the request, or a failure of the miner.
+
+    Args:
+        retry_after: its header of that name.
+    """
     try:
         message, kind, code = _error_fields(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -87,7 +103,19 @@ def error_answer(status: int, body: bytes) -> MinerFailure:
         return MinerRefusal(
             message or f"The miner refused the request with HTTP {status}.", status, kind, code
         )
-    return MinerFailure(f"it answered HTTP {status}" + (f": {message}" if message else ""), status)
+    words = f"it answered HTTP {status}" + (f": {message}" if message else "")
+    return MinerFailure(words, status, _asked_wait_s(status, retry_after))
+
+
+def _asked_wait_s(status: int, retry_after: str | None) -> float | None:
+    """For how long a miner that says it is overloaded wants to be left alone; None if it says no such thing.
+
+    A Retry-After that is no number of seconds counts as none: it is the caller's to say how long that is.
+    """
+    if status not in OVERLOAD_STATUSES:
+        return None
+    seconds = (retry_after or "").strip()
+    return float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else 0.0
 
 
 def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:

@@ -1,15 +1,23 @@
 """The miners that the gateway knows, and what it has measured about each."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
+from gateway.audit_weight import AuditStandings, smoothed_pass_rate
+from gateway.breaker import Breaker, Pass, State
 from gateway.clock import Clock
-from gateway.routing import MinerLoad, decayed
+from gateway.pace import Measured, Pace, PaceBook
+from gateway.recent_count import Recent
+from gateway.routing import MinerLoad
+from gateway.standings import AuditStanding, Standings
 from shared.addresses import base_url, is_callable_address, parse_endpoint
 from shared.errors import MalformedMessage
 
 NOT_PROBED = "its health has not been asked yet"
+
+VIRTUAL_ANSWERS = 2
+"""What a miner is taken to have answered before anything is known of it (`ScoringConfig.virtual_answers`)."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,9 @@ class KnownMiner:
         self.endpoint = endpoint
         self.why_not_callable = endpoint.refusal or NOT_PROBED
         self.in_flight = 0
-        self._failures_in_a_row = 0
-        self._last_failure_s = 0.0
-        self._requests, self._counted_at_s = 0.0, 0.0
+        self.breaker, self.paces = Breaker(), PaceBook()
+        self.attempts, self.hedged = Recent(), Recent()
+        self._sampled, self._answered, self._failed = Recent(), Recent(), Recent()
 
     @property
     def callable(self) -> bool:
@@ -65,31 +73,57 @@ class KnownMiner:
             self.endpoint = endpoint
             self.why_not_callable = endpoint.refusal or NOT_PROBED
 
-    def begin(self, now_s: float) -> None:
-        """An attempt starts."""
+    def begin(self, now_s: float, free: bool = True) -> Pass:
+        """An attempt starts.
+
+        Args:
+            free: whether routing could have sent it anywhere; what was steered is no fair sample.
+        """
         self.in_flight += 1
-        self._requests = decayed(self._requests, now_s - self._counted_at_s) + 1.0
-        self._counted_at_s = now_s
+        self.attempts.add(now_s)
+        if free:
+            self._sampled.add(now_s)
+        return self.breaker.enter(now_s)
 
     def end(self) -> None:
         """An attempt has ended, whichever way."""
         self.in_flight -= 1
 
-    def succeeded(self) -> None:
+    def succeeded(self, entered: Pass, now_s: float) -> None:
         """An attempt went well: earlier failures are forgotten."""
-        self._failures_in_a_row = 0
+        self._answered.add(now_s)
+        self.breaker.succeeded(entered)
 
-    def failed(self, now_s: float) -> None:
+    def failed(self, entered: Pass, now_s: float) -> None:
         """An attempt failed."""
-        self._failures_in_a_row += 1
-        self._last_failure_s = now_s
+        if self.breaker.failed(entered, now_s):
+            self._failed.add(now_s)
 
-    def load(self, now_s: float) -> MinerLoad:
-        """What routing decides on."""
-        recent = decayed(self._requests, now_s - self._counted_at_s)
-        return MinerLoad(self.uid, self.in_flight, recent, self._failures_in_a_row, self._last_failure_s)
+    def success_rate(self, now_s: float) -> float:
+        """Of its recent requests, two that went well added (`ScoringConfig.virtual_answers`).
 
-    def status(self) -> dict[str, Any]:
+        An outage counts once, however many requests it broke off and however many probes it outlasted: what
+        is asked is how likely the next request is to fail now that the miner answers.
+        """
+        if self._failed.none:
+            return 1.0
+        answered, failed = self._answered.at(now_s), self._failed.at(now_s)
+        return (answered + VIRTUAL_ANSWERS) / (answered + failed + VIRTUAL_ANSWERS)
+
+    def load(self, now_s: float, band: int = 0, standing: AuditStanding | None = None) -> MinerLoad:
+        """What routing decides on, for a request with a prompt of that band."""
+        return MinerLoad(
+            self.uid,
+            self.in_flight,
+            self._sampled.at(now_s),
+            self.breaker.ready_at_s,
+            self.paces.at(band),
+            self.success_rate(now_s),
+            1.0 if standing is None else smoothed_pass_rate(standing),
+            standing is not None and standing.rejected,
+        )
+
+    def status(self, now_s: float) -> dict[str, Any]:
         """This miner in GET /health."""
         return {
             "uid": self.uid,
@@ -97,16 +131,42 @@ class KnownMiner:
             "callable": self.callable,
             "in_flight": self.in_flight,
             "reason": self.why_not_callable or None,
+            "breaker": self.breaker.status(now_s),
+            "success_rate": round(self.success_rate(now_s), 3),
         }
+
+
+class _Loads(Sequence[MinerLoad]):
+    """The loads of some miners at one moment: routing looks at few of many."""
+
+    def __init__(
+        self, miners: Sequence[KnownMiner], now_s: float, band: int, standings: AuditStandings
+    ) -> None:
+        self._miners, self._now_s, self._band, self._standings = miners, now_s, band, standings
+
+    def __len__(self) -> int:
+        return len(self._miners)
+
+    @overload
+    def __getitem__(self, place: int) -> MinerLoad: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[MinerLoad]: ...
+    def __getitem__(self, place: int | slice) -> MinerLoad | Sequence[MinerLoad]:
+        if isinstance(place, slice):
+            return _Loads(self._miners[place], self._now_s, self._band, self._standings)
+        miner = self._miners[place]
+        return miner.load(self._now_s, self._band, self._standings.of(miner.hotkey))
 
 
 class MinerTable:
     """All miners by uid. A new hotkey on a uid is a new miner; a new address has its health asked first."""
 
-    def __init__(self, clock: Clock, allow_local: bool) -> None:
+    def __init__(self, clock: Clock, allow_local: bool, standings: AuditStandings | None = None) -> None:
         self._clock = clock
         self._allow_local = allow_local
         self._by_uid: dict[int, KnownMiner] = {}
+        self._paces = PaceBook()
+        self.standings: AuditStandings = standings or Standings()
 
     def update(self, listings: Iterable[MinerListing]) -> None:
         """Replace the list; what was measured about hotkeys that stay is kept."""
@@ -132,8 +192,35 @@ class MinerTable:
         """The miner of `uid`, which must be known."""
         return self._by_uid[uid]
 
-    def loads(self, without: Collection[str]) -> list[MinerLoad]:
-        """Loads of the callable miners whose hotkeys are not in `without`."""
+    def callable(self, without: Collection[str] = ()) -> list[KnownMiner]:
+        """The miners that requests may be sent to, but for those hotkeys."""
+        miners = self._by_uid.values()
+        return [miner for miner in miners if not miner.why_not_callable and miner.hotkey not in without]
+
+    def loads(self, without: Collection[str], band: int = 0) -> list[MinerLoad]:
+        """Loads of the callable miners whose hotkeys are not in `without`, for prompts of that band."""
+        return list(self.loads_of(self.callable(without), band))
+
+    def loads_of(self, miners: Sequence[KnownMiner], band: int = 0) -> Sequence[MinerLoad]:
+        """Loads of these miners, made as they are looked at."""
+        return _Loads(miners, self._clock.monotonic_s(), band, self.standings)
+
+    def typical(self, band: int) -> Pace:
+        """The pace of all miners together with prompts of that band."""
+        return self._paces.at(band)
+
+    def measured(self, miner: KnownMiner, answer: Measured) -> None:
+        """Note how fast a whole answer of `miner` came."""
+        now_s, typical = self._clock.monotonic_s(), self.typical(answer.band)
+        miner.paces.add(answer, typical, now_s)
+        self._paces.add(answer, typical, now_s)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """All miners in GET /health, by uid."""
         now_s = self._clock.monotonic_s()
-        miners = (miner for miner in self._by_uid.values() if miner.callable)
-        return [miner.load(now_s) for miner in miners if miner.hotkey not in without]
+        return [miner.status(now_s) for miner in self.all()]
+
+    def breaker_states(self) -> Mapping[int, State]:
+        """The state of each miner's circuit breaker, by uid."""
+        now_s = self._clock.monotonic_s()
+        return {uid: miner.breaker.state(now_s) for uid, miner in self._by_uid.items()}

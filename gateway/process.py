@@ -38,9 +38,11 @@ from gateway.provenance import Provenance, open_provenance, records_folder
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
 from gateway.routing import RandomSource
+from gateway.serving import Bounds
 from gateway.subnet_hotkeys import SubnetHotkeys
 from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
+from gateway.waiting_line import WaitingLine
 from gateway.wallet_sign_in import open_sign_in
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
@@ -90,6 +92,7 @@ class Gateway:
     metrics: Metrics
     drain: Drain
     provenance: Provenance
+    line: WaitingLine
 
 
 @asynccontextmanager
@@ -108,22 +111,23 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
         config.connect_timeout_s, config.first_byte_timeout_s, config.idle_timeout_s, config.answer_timeout_s
     )
     clock, drain = around.clock, Drain(config.drain_seconds)
-    table = MinerTable(clock, around.allow_local)
-    exposition = Exposition(shared_folder(), table.keys)
-    metrics = Metrics(exposition.registry, build_labels(model, hotkey))
-    tracing = around.tracing or open_tracing(config.otlp_endpoint, {"service.instance.id": hotkey})
-    recorder = Recorder(ObservedRecords(around.records, metrics, clock))
     admission = await asyncio.to_thread(open_admission, config, clock)
     hotkeys = SubnetHotkeys(around.chain, clock)
     provenance = await asyncio.to_thread(open_provenance, config, hotkey, hotkeys, clock)
     sign_in = await asyncio.to_thread(open_sign_in, config, admission, hotkeys, hotkey, clock)
+    table = MinerTable(clock, around.allow_local, provenance.standings)
+    exposition = Exposition(shared_folder(), table.keys)
+    metrics = Metrics(exposition.registry, build_labels(model, hotkey))
+    tracing = around.tracing or open_tracing(config.otlp_endpoint, {"service.instance.id": hotkey})
+    recorder = Recorder(ObservedRecords(around.records, metrics, clock))
     try:
         async with open_session(config.connect_timeout_s) as session:
             probe = HealthProbe(session, model)
             discovery = Discovery(around.source, table, probe, clock, config.metagraph_seconds)
             miners = MinerClient(session, around.signer, timeouts)
             dispatcher = Dispatcher(
-                model, hotkey, table, miners, recorder, clock, around.random, next_request_id
+                *(model, hotkey, table, miners, recorder, clock, around.random, Bounds.of(config)),
+                next_request_id,
             )
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
@@ -131,7 +135,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             health = Health(model, hotkey, table, discovery, recorder, readiness)
             created_at_s = clock.unix_ms() // 1000
             others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup, sign_in)
-            show_gateway(metrics, table, discovery, recorder, admission, readiness, clock)
+            show_gateway(metrics, table, discovery, recorder, admission, readiness, dispatcher.line, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
             here = metrics_app if config.metrics_port is None else None
             app = OperationRoutes(GatewayApp(inference, others), readiness, here)
@@ -142,7 +146,8 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
                 tracing=tracing,
             )
             yield Gateway(
-                observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance
+                *(observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance),
+                dispatcher.line,
             )
     finally:
         await asyncio.to_thread(provenance.close)

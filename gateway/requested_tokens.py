@@ -15,16 +15,25 @@ ASSUMED_OUTPUT_TOKENS = 512
 
 def requested_tokens(request: ClientRequest, body_bytes: int) -> int:
     """How many tokens, prompt and output, a request may use; an estimate from above for most."""
-    fields = request.fields
-    limits = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-    limit = next((one for one in limits if type(one) is int and one > 0), ASSUMED_OUTPUT_TOKENS)
-    return body_bytes // BYTES_PER_TOKEN + limit * choices_each(request) * _prompts(fields.get("prompt"))
+    limit = token_limit(request) or ASSUMED_OUTPUT_TOKENS
+    return body_bytes // BYTES_PER_TOKEN + limit * choices_of_all(request)
+
+
+def token_limit(request: ClientRequest) -> int | None:
+    """The most tokens that one answer may have, if the request says so."""
+    limits = (request.fields.get("max_completion_tokens"), request.fields.get("max_tokens"))
+    return next((one for one in limits if type(one) is int and one > 0), None)
 
 
 def choices_each(request: ClientRequest) -> int:
     """How many answers to each prompt were asked for; the request was checked before."""
     count: int | None = request.fields.get("n")
     return count or 1
+
+
+def choices_of_all(request: ClientRequest) -> int:
+    """How many choices the answer should have, over all prompts."""
+    return choices_each(request) * _prompts(request.fields.get("prompt"))
 
 
 def _prompts(prompt: Any) -> int:

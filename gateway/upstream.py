@@ -160,7 +160,7 @@ class MinerClient:
                     body += data
         except _TRANSPORT_ERRORS as error:
             raise _in_words(error, f"after HTTP {response.status}", response.status) from error
-        return error_answer(response.status, body)
+        return error_answer(response.status, body, response.headers.get("retry-after"))
 
 
 def _in_words(error: Exception, when: str, http_status: int | None = None) -> MinerFailure:

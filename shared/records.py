@@ -11,7 +11,8 @@ from shared.receipts import MAX_CHOICES, Count, UnixMs
 Milliseconds = Annotated[float, Field(ge=0)]
 
 Outcome = Literal["answered", "client_left", "refused", "failed"]
-"""answered: a whole answer reached the client. client_left: the client went away first.
+"""answered: a whole answer reached the client. client_left: the client went away first, or another miner was
+asked as well and was faster.
 refused: the miner answered with an error that is the client's fault (HTTP 4xx).
 failed: the miner did not answer, broke off, or answered nonsense."""
 
@@ -57,6 +58,8 @@ class RequestRecord(Message):
     """The body exactly as it was sent to the miner; a receipt's `request_digest` is its SHA-256."""
     streamed: bool
     store: bool
+    steered: bool = False
+    """Whether the client said which miners it would have (`provider`); False in older logs."""
     outcome: Outcome
     http_status: int | None
     error: str | None

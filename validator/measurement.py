@@ -97,8 +97,10 @@ class MinerMeasures:
 
 
 def _speaking(answered: Sequence[RequestFacts], config: ScoringConfig) -> tuple[RequestFacts, ...]:
-    """Answers with tokens: the long ones, or all if there are no long ones."""
+    """Answers with tokens that went where routing sent them, and not where a client wanted: the long ones, or
+    all if there are no long ones. Steered answers speak only for a miner that has no others."""
     speaking = tuple(request for request in answered if request.output_tokens)
+    speaking = tuple(request for request in speaking if not request.steered) or speaking
     long = tuple(request for request in speaking if request.output_tokens >= config.speed_min_tokens)
     return long or speaking
 

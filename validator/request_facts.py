@@ -41,6 +41,7 @@ class RequestFacts(Message):
     path: Annotated[str, Field(max_length=256)]
     request_digest: Hex32
     streamed: bool
+    steered: bool = False
     outcome: Outcome
     http_status: int | None
     started_at_ms: UnixMs

@@ -14,7 +14,9 @@ from bench.incentives.strategies import RESET, Conduct
 from bench.incentives.traffic import ATTEMPTS, EPOCH_S, Arrival
 from gateway.dispatch import MAX_REFUSALS
 from gateway.miners import KnownMiner
-from gateway.routing import can_be_next, choose
+from gateway.pace import Measured, PaceBook, prompt_band
+from gateway.requested_tokens import BYTES_PER_TOKEN
+from gateway.routing import Asked, MinerLoad, can_be_next, choose
 from validator.probe_rounds import ProbeRound, RoundRequests, members
 from validator.request_facts import RequestFacts
 
@@ -38,6 +40,7 @@ class Network:
         self._players, self._random = players, random
         self._in_flight: list[tuple[float, int, KnownMiner]] = []
         self._begun = 0
+        self._paces = PaceBook()
 
     def serve(
         self, epoch: int, requests: Sequence[Arrival], due: Sequence[Call] = ()
@@ -99,7 +102,7 @@ class Network:
         now_s = epoch * EPOCH_S + arrival.at_s
         for attempt in range(ATTEMPTS):
             self._end_until(now_s)
-            chosen = choose([miner.load(now_s) for miner in left.values()], now_s, self._random)
+            chosen = self._choose(arrival, list(left.values()), now_s)
             if chosen is None:
                 break
             miner = left.pop(chosen.uid)
@@ -109,6 +112,11 @@ class Network:
                 break
             now_s += FAILED_AFTER_S
         return made
+
+    def _choose(self, arrival: Arrival, miners: Sequence[KnownMiner], now_s: float) -> MinerLoad | None:
+        band = _band(arrival)
+        loads = [miner.load(now_s, band) for miner in miners]
+        return choose(loads, now_s, self._random, Asked(typical=self._paces.at(band)))
 
     def _end_until(self, now_s: float) -> None:
         while self._in_flight and self._in_flight[0][0] <= now_s:
@@ -129,13 +137,20 @@ class Network:
         if conduct.outcome != "answered":
             taken = Timing(0.0, FAILED_AFTER_S * 1000)
         self._begun += 1
-        miner.begin(now_s)
+        alongside = miner.in_flight
+        entered = miner.begin(now_s, free=probed is None)
         ends_s = now_s + taken.duration_ms / 1000
         heapq.heappush(self._in_flight, (ends_s, self._begun, miner))
         if conduct.outcome == "answered":
-            miner.succeeded()
+            miner.succeeded(entered, ends_s)
+            answer = _measured(arrival, taken, alongside)
+            typical = self._paces.at(answer.band)
+            for paces in (miner.paces, self._paces):
+                paces.add(answer, typical, ends_s)
         elif conduct.outcome == "failed":
-            miner.failed(ends_s)
+            miner.failed(entered, ends_s)
+        else:
+            miner.breaker.told_nothing(entered)
         number = f"{arrival.number:06d}"
         client_request = f"{probed.name}-{number}" if probed else f"epoch-{epoch:04d}-{number}"
         name = f"{client_request}-{attempt}"
@@ -173,6 +188,23 @@ def _probed(call: Call, player: Player, own: Sequence[int], uid: int) -> _Round:
         took_ms = alone[uid] + (sum(alone[one] for one in earlier) if together == "queue" else 0.0)
     name = f"round-{call.block.number:06d}-{uid:03d}"
     return _Round(name, took_ms / alone[uid], together == "drop" and bool(earlier))
+
+
+def _band(arrival: Arrival) -> int:
+    return prompt_band(arrival.prompt_tokens * BYTES_PER_TOKEN)
+
+
+def _measured(arrival: Arrival, taken: Timing, alongside: int) -> Measured:
+    """What the gateway measures of an answer."""
+    first_s = taken.ttft_ms / 1000 if arrival.streamed else None
+    return Measured(
+        band=_band(arrival),
+        first_s=first_s,
+        rest_s=taken.duration_ms / 1000 - (first_s or 0.0),
+        tokens=arrival.output_tokens,
+        alongside=alongside,
+        streamed=arrival.streamed,
+    )
 
 
 def _conduct(player: Player, arrival: Arrival, attempt: int, hotkey: str, probed: _Round | None) -> Conduct:

@@ -231,10 +231,11 @@ def test_a_flooders_requests_bear_its_keys_wherever_they_go(keys: int) -> None:
     names = {network._client(one) for one in own}
     assert len(names) == keys
     assert names.isdisjoint(network._client(one) for one in others)
+    made = network.serve(0, own)[0]
     for hotkey in (present[0].hotkeys[0], present[1].hotkeys[0]):
         published = {
             one.facts.client
-            for one in network.serve(0, own)[0]
+            for one in made
             if one.facts.miner_hotkey == hotkey and one.facts.outcome == "answered"
         }
         assert 0 < len(published) <= keys

@@ -54,6 +54,13 @@ class InOrder:
         return 0
 
 
+class Exploring(InOrder):
+    """A random source that always gives the floor's share to who is below it."""
+
+    def random(self) -> float:
+        return 0.1
+
+
 def keypair(name: str) -> Any:
     return Keypair.create_from_uri(f"//{name}")
 

@@ -66,6 +66,23 @@ async def test_the_named_miner_serves(tmp_path: Path, stream: bool) -> None:
         assert [record.miner_uid for record in gateway.records()] == [2]
 
 
+async def test_directed_requests_are_no_sample_of_routings(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, honest, honest) as gateway:
+        await post(gateway, 1)
+        await gateway.openai.chat.completions.create(**CHAT)
+        sampled = {load.uid: load.recent_requests for load in gateway.parts.table.loads(without=())}
+        assert sampled == {0: 1.0, 1: 0.0}
+
+
+async def test_a_directed_request_waits_for_room_like_any_other(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, honest, miner_concurrency=1, waiting_seconds=0.05) as gateway:
+        gateway.parts.table.get(0).in_flight = 1
+        answer = await post(gateway, 0)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+        gateway.parts.table.get(0).in_flight = 0
+        assert (await post(gateway, 0)).status_code == 200
+
+
 async def test_completions_can_be_directed_too(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, honest, honest) as gateway:
         answer = await post(gateway, 1, body=COMPLETION, path="/v1/completions")

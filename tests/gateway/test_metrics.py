@@ -124,7 +124,7 @@ async def test_failures_retries_and_rest_are_shown(tmp_path: Path) -> None:
     first = {"uid": "0", "hotkey": gateway.miners[0].hotkey}
     assert seen("retries_total") == 1
     assert seen("miner_attempts_total", **first, outcome="failed") == 1
-    assert (seen("miner_resting", **first), seen("miner_failures_in_a_row", **first)) == (1, 1)
+    assert (seen("miner_breaker", **first), seen("miner_failures_in_a_row", **first)) == (2, 1)
     assert (seen("miners", state="ready"), seen("miners", state="resting")) == (1, 1)
     assert seen("requests_total", path="/v1/chat/completions", status="200", outcome="answered") == 1
 

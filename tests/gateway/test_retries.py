@@ -6,9 +6,10 @@ import openai
 import pytest
 from aiohttp import web
 
+from gateway.breaker import FIRST_COOLDOWN_S
 from gateway.dispatch import MAX_RETRIES, RETRY_DEADLINE_S, error_for, worth_another
 from gateway.errors import MinerFailure, MinerRefusal
-from tests.gateway.running_gateway import CHAT, FakeClock, running_gateway
+from tests.gateway.running_gateway import CHAT, Exploring, FakeClock, running_gateway
 from tests.gateway.scripted_miner import Behaviour, Script, honest
 
 
@@ -124,14 +125,18 @@ async def test_a_failed_miner_rests_and_comes_back(tmp_path: Path) -> None:
 
         return behave
 
-    async with running_gateway(tmp_path, once(), honest) as gateway:
+    async with running_gateway(tmp_path, once(), honest, random_source=Exploring()) as gateway:
         for _ in range(3):
             await gateway.openai.chat.completions.create(**CHAT)
         assert [record.miner_uid for record in gateway.records()] == [0, 1, 1, 1]
-        gateway.clock.advance(3600)
-        for _ in range(2):
-            await gateway.openai.chat.completions.create(**CHAT)
-        assert 0 in [record.miner_uid for record in gateway.records()[4:]]
+        assert gateway.parts.table.breaker_states() == {0: "open", 1: "closed"}
+        shown = gateway.parts.table.statuses()[0]["breaker"]
+        assert shown == {"state": "open", "failures_in_a_row": 1, "rests_for_s": FIRST_COOLDOWN_S}
+        gateway.clock.advance(FIRST_COOLDOWN_S)
+        assert gateway.parts.table.breaker_states() == {0: "half_open", 1: "closed"}
+        await gateway.openai.chat.completions.create(**CHAT)
+        assert gateway.records()[-1].miner_uid == 0
+        assert gateway.parts.table.breaker_states() == {0: "closed", 1: "closed"}
 
 
 async def test_no_miner_is_503_with_a_time_to_retry(tmp_path: Path) -> None:

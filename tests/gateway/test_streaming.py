@@ -153,6 +153,23 @@ async def leave_unread(gateway: RunningGateway, stream: bool) -> None:
         await answer.read()
 
 
+async def test_a_client_that_leaves_an_answer_in_one_piece_cancels_the_miner_at_once(tmp_path: Path) -> None:
+    async def never(request: web.Request, script: Script) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async with running_gateway(tmp_path, never) as gateway:
+        leaving = asyncio.create_task(gateway.openai.chat.completions.create(**CHAT))
+        async with asyncio.timeout(HANG_S):
+            while not gateway.miners[0].bodies:
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await gateway.miners[0].cancelled.wait()
+        (record,) = await gateway.records_when(1)
+        assert record.outcome == "client_left"
+        assert gateway.parts.table.get(0).in_flight == 0
+
+
 async def test_a_client_that_leaves_does_not_make_the_miner_rest(tmp_path: Path) -> None:
     miner = Gated()
     async with running_gateway(tmp_path, miner) as gateway:
@@ -160,7 +177,7 @@ async def test_a_client_that_leaves_does_not_make_the_miner_rest(tmp_path: Path)
         async with raw_stream(gateway) as answer:
             await next_event(answer)
         await gateway.records_when(1)
-        assert gateway.parts.table.loads(without=())[0].failures_in_a_row == 0
+        assert gateway.parts.table.breaker_states() == {0: "closed"}
 
 
 async def test_the_load_of_a_miner_is_seen_while_it_works(tmp_path: Path) -> None:

@@ -332,6 +332,24 @@ def test_one_stalled_answer_of_many_does_not_move_the_median() -> None:
     assert of(scored, HONEST).ttft_ms == 100.0
 
 
+def steer(records: Sequence[RequestRecord], steered: bool) -> list[RequestRecord]:
+    return [record.model_copy(update={"steered": steered}) for record in records]
+
+
+def test_answers_that_a_client_steered_to_a_miner_do_not_decide_its_speed() -> None:
+    free = many_records(HONEST, 1, range(5))
+    for steered, tokens_per_s in ((True, 40.0), (False, 160.0)):
+        flood = steer(many_records(HONEST, 1, range(5, 25), duration_ms=250.0), steered)
+        scored = score(inputs_of(free + flood, verdicts_on(free, ["pass"] * 5), [HONEST]), CONFIG)
+        assert of(scored, HONEST).tokens_per_s == tokens_per_s
+
+
+def test_a_miner_with_steered_answers_alone_is_measured_by_them() -> None:
+    records = steer(many_records(HONEST, 1, range(5)), True)
+    scored = score(inputs_of(records, verdicts_on(records, ["pass"] * 5), [HONEST]), CONFIG)
+    assert of(scored, HONEST).tokens_per_s == 40.0
+
+
 def test_short_answers_do_not_decide_the_speed_of_a_miner_that_also_gave_long_ones() -> None:
     long = many_records(HONEST, 1, range(5))
     short = many_records(HONEST, 1, range(5, 25), output_tokens=1, duration_ms=500.0)
