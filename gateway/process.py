@@ -15,6 +15,7 @@ from gateway.app import GatewayApp, build_other_routes
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
+from gateway.connection_pool import open_pool
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
 from gateway.dispatch import Dispatcher
@@ -80,10 +81,13 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     admission = await asyncio.to_thread(open_admission, config, around.clock)
     table = MinerTable(around.clock, around.allow_local)
     try:
-        async with open_session(config.connect_timeout_s) as session:
+        async with (
+            open_session(config.connect_timeout_s) as session,
+            open_pool(config.connect_timeout_s) as pool,
+        ):
             probe = HealthProbe(session, model)
             discovery = Discovery(around.source, table, probe, around.clock, config.metagraph_seconds)
-            miners = MinerClient(session, around.signer, timeouts)
+            miners = MinerClient(pool, around.signer, timeouts)
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
