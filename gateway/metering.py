@@ -128,8 +128,11 @@ def choices_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
         MinerFailure: there is no list of objects.
     """
     choices = payload.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list):
         raise MinerFailure("its answer has no list of choices")
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise MinerFailure("its answer has no list of choices")
     return choices
 
 
@@ -143,6 +146,7 @@ def _index(choice: Mapping[str, Any]) -> int:
 def _token_ids(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > MAX_TOKENS:
         raise MinerFailure(f"token ids must be a list of at most {MAX_TOKENS}")
-    if not all(type(item) is int and 0 <= item < TOKEN_ID_LIMIT for item in value):
-        raise MinerFailure("token ids must be whole numbers from 0 to 2**32-1")
+    for item in value:
+        if type(item) is not int or not 0 <= item < TOKEN_ID_LIMIT:
+            raise MinerFailure("token ids must be whole numbers from 0 to 2**32-1")
     return tuple(value)

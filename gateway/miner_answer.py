@@ -1,7 +1,6 @@
 """Reading what a miner says: events and answers that must be JSON, receipts taken out, errors understood."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +19,7 @@ REFUSAL_STATUSES = frozenset({400, 413, 422})
 """Answers that blame the request. Others (401, 403, 404, 429, 5xx) are the miner's own trouble."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One event of a stream, or one whole answer.
 
     Attributes:

@@ -52,17 +52,17 @@ class StreamRelay:
 
     async def _take(self, data: bytes, at_s: float) -> None:
         """Forward the events that `data` completes, then count them, then complain about what follows."""
-        forward, payloads, failure = bytearray(), [], None
+        forward, payloads, failure = [], [], None
         try:
             for event in self._splitter.feed(data):
                 payload = self._read(event)
                 if payload is not None:
-                    forward += event.raw
+                    forward.append(event.raw)
                     payloads.append(payload)
         except MinerFailure as error:
             failure = error
         if forward:
-            await self._response.send_events(bytes(forward), self._attempt.headers())
+            await self._response.send_events(b"".join(forward), self._attempt.headers())
         for payload in payloads:
             self._attempt.tally.add(payload, at_s)
         if failure is not None:
