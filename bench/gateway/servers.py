@@ -98,6 +98,7 @@ def _litellm(site: Site) -> Iterator[Server]:
     config.write_text(_LITELLM.format(model=MODEL, upstream=site.upstream_port))
     command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
+    environment["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
     yield from _answering("litellm", [*command, "--num_workers", "1"], site, port, environment)
 
 
