@@ -214,15 +214,18 @@ def build_server(
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
     """A listening socket.
+
+    Args:
+        shared: whether other processes may listen there too, so that the kernel spreads connections.
 
     Raises:
         ConfigError: the address can't be had, for a reason that the message names.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         raise ConfigError(
             f"can't listen on port {port} of {host}: {error.strerror or error}; "

@@ -30,13 +30,12 @@ from gateway.upstream import MinerClient, Timeouts, open_session
 from shared.chain import SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name
+from shared.record_folders import records_folder, worker_folder
 from shared.record_log import RecordWriter
 from shared.signing import Signer
 from shared.wallets import load_hotkey
 
 log = logging.getLogger(__name__)
-
-RECORDS_FOLDER = "records"
 
 
 @dataclass(frozen=True)
@@ -132,16 +131,19 @@ def _stop_on_signals(server: GatewayServer) -> None:
             loop.add_signal_handler(number, server.handle_exit, number, None)
 
 
-def run(config: GatewayConfig) -> int:
+def run(config: GatewayConfig, worker: int | None = None) -> int:
     """Run the gateway; gives its exit status.
+
+    Args:
+        worker: which of several workers this process is, from 1; None when it is the only one.
 
     Raises:
         ConfigError: the network, the wallet, the port or the record log can't be had.
     """
     check_network(config.network)
     signer = load_hotkey(config.wallet, config.hotkey, config.wallet_path)
-    with listen(config.host, config.port) as listener:
-        records = _open_records(config)
+    with listen(config.host, config.port, shared=worker is not None) as listener:
+        records = _open_records(config, worker)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(config, signer, records, listener))
     return 0
@@ -156,8 +158,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _open_records(config: GatewayConfig) -> RecordWriter:
-    folder = config.state_dir.expanduser() / RECORDS_FOLDER
+def _open_records(config: GatewayConfig, worker: int | None) -> RecordWriter:
+    folder = records_folder(config.state_dir)
+    if worker is not None:
+        folder = worker_folder(folder, worker)
     try:
         return RecordWriter(folder)
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.folder_lock import lock_folder
+from shared.record_folders import worker_folders
 from shared.records import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,10 @@ class RecordReader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def workers(self) -> dict[str, "RecordReader"]:
+        """Readers of the logs of a gateway's workers, which lie inside; each by a name that stays."""
+        return {folder.name: RecordReader(folder) for folder in worker_folders(self._folder)}
 
     def read(self, cursor: Cursor, limit: int) -> tuple[list[RequestRecord], Cursor]:
         """Up to `limit` records after `cursor`, and the cursor behind them.
