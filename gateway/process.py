@@ -1,6 +1,7 @@
 """The gateway as a process: its parts put together, run until a signal, and taken down in order."""
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -36,6 +37,9 @@ from shared.signing import Signer
 from shared.wallets import load_hotkey
 
 log = logging.getLogger(__name__)
+
+COLLECT_AFTER = 10_000
+"""Objects that may be made, beyond those that went away, before cycles among young ones are looked for."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,21 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     async with assemble(config, around) as gateway:
         loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run())
         async with background(*loops):
+            _spare_the_collector()
             server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
             _stop_on_signals(server)
             host, port = listener.getsockname()[:2]
             log.info("the gateway listens on %s port %d", host, port)
             await server.serve(sockets=[listener])
     log.info("the gateway has stopped; all records are on disk")
+
+
+def _spare_the_collector() -> None:
+    """Keep Python's cycle collector from walking over what stays: some 300,000 objects of imported modules,
+    walked every few thousand requests, were a seventh of the CPU time (`perf record`)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _stop_on_signals(server: GatewayServer) -> None:
