@@ -58,7 +58,7 @@ class Response:
         if not self.started:
             stream = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
             await self._start(200, stream | dict(headers))
-        await self._body(data, last=False)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end_events(self, data: bytes) -> None:
         """Send the last event of a stream."""

@@ -44,9 +44,10 @@ class EventSplitter:
         Raises:
             MinerFailure: an event is larger than allowed.
         """
-        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data:
-            yield from self._whole_events(data)
-            return
+        usual = not self._pending and data.endswith(b"\n\n") and b"\r" not in data
+        return self._whole_events(data) if usual else self._events(data)
+
+    def _events(self, data: bytes) -> Iterator[Event]:
         searched = max(0, len(self._pending) - _LONGEST_BLANK_LINE + 1)
         self._pending += data
         start = 0

@@ -59,13 +59,15 @@ class Tally:
 
     def _add_choice(self, fields: Any) -> None:
         choice = self._choice(_index(fields))
-        if fields.get("prompt_token_ids") is not None and choice.prompt_token_ids is None:
+        if choice.prompt_token_ids is None and fields.get("prompt_token_ids") is not None:
             choice.prompt_token_ids = _token_ids(fields["prompt_token_ids"])
-        new = _token_ids(fields.get("token_ids") or [])
-        if self.output_tokens + len(new) > MAX_TOKENS:
-            raise MinerFailure(f"it sent more than {MAX_TOKENS} tokens")
-        choice.output_token_ids += new
-        self.output_tokens += len(new)
+        new = fields.get("token_ids")
+        if new:
+            token_ids = _token_ids(new)
+            if self.output_tokens + len(token_ids) > MAX_TOKENS:
+                raise MinerFailure(f"it sent more than {MAX_TOKENS} tokens")
+            choice.output_token_ids += token_ids
+            self.output_tokens += len(token_ids)
         try:
             choice.text.add(fields, brings_ids=bool(new))
         except MalformedMessage as error:

@@ -70,7 +70,7 @@ class MinerConnection(asyncio.Protocol):
         while not self._head_complete:
             if self._error is not None:
                 raise self._error
-            await self._wait(until_s)
+            await self._something(until_s)
 
     async def read(self, until_s: float) -> bytes:
         """The next bytes of the body; empty at the end.
@@ -83,7 +83,7 @@ class MinerConnection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise self._error
-            await self._wait(until_s)
+            await self._something(until_s)
         if self._loop.time() >= until_s:
             raise TimeoutError("too late")
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -104,17 +104,14 @@ class MinerConnection(asyncio.Protocol):
         self._disarm()
         self._transport.abort()
 
-    async def _wait(self, until_s: float) -> None:
-        """Until something comes, or the time is up. One timer serves many waits: most of them are short."""
+    def _something(self, until_s: float) -> asyncio.Future[None]:
+        """Done when something comes, or the time is up. One timer serves many waits: most are short."""
         self._until_s = until_s
         if self._timer is None or self._timer.when() > until_s:
             self._disarm()
             self._timer = self._loop.call_at(until_s, self._time_is_up)
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _time_is_up(self) -> None:
         self._timer = None

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
 from gateway.miners import MinerTable
 from gateway.openai_routes import InferenceRoutes
+from gateway.randomness import BufferedSystemRandom
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
 from gateway.upstream import MinerClient, Timeouts, open_session
@@ -191,7 +191,7 @@ async def _run(config: GatewayConfig, signer: Signer, records: RecordWriter, lis
         else StaticSource(static_miners(config.miners))
     )
     allow_local = is_local_network(config.network) or not config.discover
-    around = Surroundings(signer, source, allow_local, records, SystemClock(), random.SystemRandom())
+    around = Surroundings(signer, source, allow_local, records, SystemClock(), BufferedSystemRandom())
     try:
         await serve(config, around, listener)
     finally:

@@ -62,7 +62,8 @@ class StreamRelay:
         except MinerFailure as error:
             failure = error
         if forward:
-            await self._response.send_events(b"".join(forward), self._attempt.headers())
+            headers = {} if self._response.started else self._attempt.headers()
+            await self._response.send_events(b"".join(forward), headers)
         for payload in payloads:
             self._attempt.tally.add(payload, at_s)
         if failure is not None:
