@@ -126,7 +126,7 @@ def _gateway(site: Site) -> Iterator[Server]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--network", "local"]
     command += ["--miners", f"127.0.0.1:{site.upstream_port}={site.hotkey}", "--wallet-path", str(wallets)]
     command += ["--state-dir", str(folder / "state"), "--anonymous-requests-per-minute", ENOUGH_A_MINUTE]
-    command += ["--anonymous-tokens-per-minute", ENOUGH_A_MINUTE]
+    command += ["--anonymous-tokens-per-minute", ENOUGH_A_MINUTE, "--workers", str(site.workers)]
     shutil.rmtree(folder / "state", ignore_errors=True)
     yield from _answering("gateway", command, site, port)
     shutil.rmtree(folder / "state", ignore_errors=True)
