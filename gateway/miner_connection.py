@@ -22,7 +22,7 @@ class MinerConnection(asyncio.Protocol):
 
     Attributes:
         status: of the answer, once its head has come.
-        content_type: of the answer, as it was sent; empty if it has none.
+        headers: of the answer, by name in lower case; of several with one name the last.
         answered: whether any byte of an answer has come since the request.
         complete: whether the whole answer has come.
     """
@@ -40,12 +40,17 @@ class MinerConnection(asyncio.Protocol):
         self._expect_answer()
 
     def _expect_answer(self) -> None:
-        self.status, self.content_type = 0, ""
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
         self.answered = self.complete = False
         self._head_complete = self._framed = self._keep_alive = False
         self._head_bytes = self.received_bytes = 0
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
+
+    def header(self, name: bytes) -> str:
+        """A header of the answer, by its name in lower case; empty if there is none."""
+        return self.headers.get(name, b"").decode("latin-1")
 
     @property
     def reusable(self) -> bool:
@@ -173,20 +178,18 @@ class MinerConnection(asyncio.Protocol):
             self._keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if self._head_complete:
-            return
-        if name == b"content-type":
-            self.content_type = value.decode("latin-1")
-        elif name in (b"content-length", b"transfer-encoding"):
-            self._framed = True
+        if not self._head_complete:
+            self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if self.complete or status in _CONTINUE_STATUSES:
-            self._framed = self._framed and self.complete
+        if self.complete:
+            return
+        if status in _CONTINUE_STATUSES:
+            self.headers.clear()
             return
         self.status, self._head_complete = status, True
+        self._framed = b"content-length" in self.headers or b"transfer-encoding" in self.headers
 
     def on_body(self, body: bytes) -> None:
         if not self.complete:

@@ -63,7 +63,7 @@ class MinerAnswer:
     @property
     def content_type(self) -> str:
         """Without parameters, in lower case."""
-        return self._connection.content_type.partition(";")[0].strip().lower()
+        return self._connection.header(b"content-type").partition(";")[0].strip().lower()
 
     async def read(self, until_s: float) -> bytes:
         """The next bytes; empty at the end.
@@ -177,6 +177,8 @@ class _Exchange(AbstractAsyncContextManager[MinerAnswer]):
         """Head and body; each is signed anew."""
         signed = sign_request(self._signer, "POST", self._path, self._body, self._hotkey)
         own = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+        if own.count("\r") != len(signed) or own.count("\n") != len(signed):
+            raise ValueError("a header of a request has a line break in it")
         host = self._url.removeprefix("http://")
         head = (
             f"POST {self._path} HTTP/1.1\r\nhost: {host}\r\n{_FIXED_HEADERS}{own}"
