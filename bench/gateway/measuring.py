@@ -62,8 +62,8 @@ class Meter:
     def _ttft(self, server: Server, streams: int) -> Sample:
         found, _ = self._timed(server, True, TTFT_CHUNKS, streams)
         return Sample(
-            ttft_ms_p50=found.ttft_ms_p50,
-            ttft_ms_p99=found.ttft_ms_p99,
+            ttft_ms_p50=found.ttft_ms_p50 if found.chunks else None,
+            ttft_ms_p99=found.ttft_ms_p99 if found.chunks else None,
             rss_mb=_rss_mb(server),
             errors=found.errors,
         )
