@@ -1,5 +1,6 @@
 """One measurement of one server: load from outside, CPU time and memory from the kernel."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +69,14 @@ class Meter:
             errors=found.errors,
         )
 
-    def memory(self, server: Server, requests: int) -> list[tuple[int, float]]:
+    def memory(self, server: Server, requests: int) -> Iterator[tuple[int, float]]:
         """Resident memory, in MiB, after so many requests: at the start and after each tenth."""
-        found = [(0, _rss_mb(server) or 0.0)]
-        for tenth in range(1, 11):
-            share = requests // 10
-            self._load(server, False, WHOLE_TOKENS, WHOLE_CONNECTIONS, share, seconds=600.0)
-            found.append((tenth * share, _rss_mb(server) or 0.0))
-        return found
+        yield 0, _rss_mb(server) or 0.0
+        done = 0
+        for _ in range(10):
+            found = self._load(server, False, WHOLE_TOKENS, WHOLE_CONNECTIONS, requests // 10, seconds=600.0)
+            done += found.requests
+            yield done, _rss_mb(server) or 0.0
 
     def _timed(self, server: Server, stream: bool, tokens: int, connections: int) -> tuple[Load, float]:
         before = server.process.cpu_s() if server.process else 0.0

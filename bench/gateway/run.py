@@ -79,7 +79,7 @@ def _memory(config: BenchConfig, servers: list[Server], meter: Meter, say: Say) 
     for server in servers:
         if server.process is None:
             continue
-        found = meter.memory(server, config.requests)
-        say(f"{server.name}: MiB after … requests: " + ", ".join(f"{n}: {mb:.1f}" for n, mb in found))
-        rows += [{"server": server.name, "test": f"memory-{n}", "rss_mb": round(mb, 1)} for n, mb in found]
+        for done, mb in meter.memory(server, config.requests):
+            say(f"{server.name}: {mb:.1f} MiB after {done} requests")
+            rows.append({"server": server.name, "test": f"memory-{done}", "rss_mb": round(mb, 1)})
     return rows
