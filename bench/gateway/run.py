@@ -75,11 +75,11 @@ def _rounds(config: BenchConfig, servers: list[Server], meter: Meter, say: Say) 
 
 
 def _memory(config: BenchConfig, servers: list[Server], meter: Meter, say: Say) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for server in servers:
         if server.process is None:
             continue
         for done, mb in meter.memory(server, config.requests):
             say(f"{server.name}: {mb:.1f} MiB after {done} requests")
-            rows.append({"server": server.name, "test": f"memory-{done}", "rss_mb": round(mb, 1)})
+            rows += rows_of({(server.name, f"memory-{done}"): [Sample(rss_mb=mb)]})
     return rows
