@@ -7,6 +7,7 @@ from types import MappingProxyType, TracebackType
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ApiError, ClientLeft, body_too_large
+from gateway.request_cycle import Receiver
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -65,7 +66,7 @@ class Response:
         if not self.started:
             stream = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
             await self._start(200, stream | dict(headers))
-        await self._body(data, last=False)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end_events(self, data: bytes) -> None:
         """Send the last event of a stream."""
@@ -95,21 +96,29 @@ class ClientWatch:
     """A block that is cancelled as soon as the client leaves, and then raises ClientLeft.
 
     The request's body must have been read. A client that leaves after the answer's end changes nothing.
+    The gateway's own server calls back; behind anything that wraps `receive`, a task waits.
     """
 
     def __init__(self, receive: Receive, response: Response) -> None:
         self._receive, self._response = receive, response
         self._left = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
         block = asyncio.current_task()
         assert block is not None
         self._block = block
-        self._watcher = asyncio.create_task(self._watch())
+        if isinstance(self._receive, Receiver):
+            self._receive.when_left(self._leave)
+        else:
+            self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         if not self._response.finished:
             self._left = True
             self._block.cancel()
@@ -117,6 +126,9 @@ class ClientWatch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._watcher.cancel()
+        if isinstance(self._receive, Receiver):
+            self._receive.when_left(None)
+        elif self._watcher is not None:
+            self._watcher.cancel()
         if self._left and self._block.uncancel() == 0 and kind is asyncio.CancelledError:
             raise ClientLeft("the client left before its answer was complete") from error

@@ -118,6 +118,9 @@ class GatewayConfig:
     )
     waiting_seconds: float = setting(10.0, "seconds that a request waits for a miner", at_least(0.01))
     max_body_bytes: int = setting(4 << 20, "largest request body in bytes", check=at_least(1024))
+    workers: int = setting(
+        1, "worker processes; limits a minute are counted by each for itself", check=between(1, 64)
+    )
     max_connections: int = setting(4096, "most connections of clients at once", check=at_least(1))
     sync_seconds: float = setting(1.0, "seconds between fsyncs of the record log", check=between(0.01, 3600))
     shutdown_seconds: int = setting(

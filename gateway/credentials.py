@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -43,7 +44,11 @@ def key_in(scope: Scope) -> str | None:
 
 def address_prefix(scope: Scope) -> str:
     """What counts as one client among those without a key: an IPv4 address, or the /64 of an IPv6 address."""
-    host = scope["client"][0] if scope.get("client") else ""
+    return _prefix(scope["client"][0]) if scope.get("client") else "unknown"
+
+
+@lru_cache(maxsize=4096)
+def _prefix(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.errors import ApiError, invalid_request
+from gateway.request_cycle import RequestCycle
 from shared.errors import ConfigError
 
 BACKLOG = 2048
@@ -47,6 +50,7 @@ Refused = Callable[[int, str | None], None]
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol; it ends connections that are too many, too slow, or have too large a head."""
 
+    cycle: RequestCycle
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
     observers: ClassVar[Sequence[Refused]] = ()
 
@@ -66,6 +70,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm_request()
         self.resume_writing()
         super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            self.cycle.left()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -84,8 +90,37 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect_request()
 
     def on_headers_complete(self) -> None:
+        """Start the request, or queue it behind the one that the connection is serving."""
         self._in_head = False
-        super().on_headers_complete()
+        version, url = self.parser.get_http_version(), httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope["method"], self.scope["http_version"] = self.parser.get_method().decode("ascii"), version
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"], self.scope["query_string"] = url.path, url.query or b""
+        running, self.cycle = (
+            self.cycle,
+            self._new_cycle(version != "1.0" and self.parser.should_keep_alive()),
+        )
+        if running is None or running.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _new_cycle(self, keep_alive: bool) -> RequestCycle:
+        return RequestCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
 
     def on_message_complete(self) -> None:
         self._disarm_request()
@@ -201,15 +236,18 @@ def build_server(
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
     """A listening socket.
+
+    Args:
+        shared: whether other processes may listen there too, so that the kernel spreads connections.
 
     Raises:
         ConfigError: the address can't be had, for a reason that the message names.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         raise ConfigError(
             f"can't listen on port {port} of {host}: {error.strerror or error}; "

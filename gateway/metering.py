@@ -59,13 +59,15 @@ class Tally:
 
     def _add_choice(self, fields: Any) -> None:
         choice = self._choice(_index(fields))
-        if fields.get("prompt_token_ids") is not None and choice.prompt_token_ids is None:
+        if choice.prompt_token_ids is None and fields.get("prompt_token_ids") is not None:
             choice.prompt_token_ids = _token_ids(fields["prompt_token_ids"])
-        new = _token_ids(fields.get("token_ids") or [])
-        if self.output_tokens + len(new) > MAX_TOKENS:
-            raise MinerFailure(f"it sent more than {MAX_TOKENS} tokens")
-        choice.output_token_ids += new
-        self.output_tokens += len(new)
+        new = fields.get("token_ids")
+        if new:
+            token_ids = _token_ids(new)
+            if self.output_tokens + len(token_ids) > MAX_TOKENS:
+                raise MinerFailure(f"it sent more than {MAX_TOKENS} tokens")
+            choice.output_token_ids += token_ids
+            self.output_tokens += len(token_ids)
         try:
             choice.text.add(fields, brings_ids=bool(new))
         except MalformedMessage as error:
@@ -129,8 +131,11 @@ def choices_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
         MinerFailure: there is no list of objects.
     """
     choices = payload.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list):
         raise MinerFailure("its answer has no list of choices")
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise MinerFailure("its answer has no list of choices")
     return choices
 
 
@@ -144,6 +149,7 @@ def _index(choice: Mapping[str, Any]) -> int:
 def _token_ids(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > MAX_TOKENS:
         raise MinerFailure(f"token ids must be a list of at most {MAX_TOKENS}")
-    if not all(type(item) is int and 0 <= item < TOKEN_ID_LIMIT for item in value):
-        raise MinerFailure("token ids must be whole numbers from 0 to 2**32-1")
+    for item in value:
+        if type(item) is not int or not 0 <= item < TOKEN_ID_LIMIT:
+            raise MinerFailure("token ids must be whole numbers from 0 to 2**32-1")
     return tuple(value)

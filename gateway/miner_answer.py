@@ -1,7 +1,6 @@
 """Reading what a miner says: events and answers that must be JSON, receipts taken out, errors understood."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,8 +25,7 @@ OVERLOAD_STATUSES = frozenset({429, 503})
 """The miner's own trouble, but one that passes: it is left alone for a while."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One event of a stream, or one whole answer.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gateway.clock import Clock
@@ -17,14 +16,8 @@ from gateway.standings import Standings
 from gateway.subnet_hotkeys import SubnetHotkeys
 from shared.database import Database
 from shared.object_store import open_reader
+from shared.record_folders import records_folder
 from shared.record_log import RecordReader
-
-RECORDS_FOLDER = "records"
-
-
-def records_folder(config: GatewayConfig) -> Path:
-    """Where the gateway's record log is."""
-    return config.state_dir.expanduser() / RECORDS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -47,9 +40,12 @@ class Provenance:
 
 
 def open_provenance(
-    config: GatewayConfig, gateway_hotkey: str, hotkeys: SubnetHotkeys, clock: Clock
+    config: GatewayConfig, gateway_hotkey: str, hotkeys: SubnetHotkeys, clock: Clock, worker: int | None
 ) -> Provenance:
     """Open what the flags ask for. Blocks.
+
+    Args:
+        worker: which worker of the gateway this process is; None when it is the only one.
 
     Raises:
         ConfigError: the state folder can't be written, or --store is no store.
@@ -57,7 +53,7 @@ def open_provenance(
     reader = open_reader(config.store, config.store_endpoint, config.store_region) if config.store else None
     database = open_receipt_database(config.state_dir)
     index, epochs, standings = (
-        RecordIndex(database, RecordReader(records_folder(config))),
+        RecordIndex(database, RecordReader(records_folder(config.state_dir)), worker),
         EpochStore(database),
         Standings(),
     )

@@ -5,11 +5,13 @@ end. So names of two gateways or two days can't be matched, and of days that are
 whom a name stood for, not even the operator, who could try every address.
 """
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.clock import Clock
@@ -52,11 +54,20 @@ class Pseudonyms:
         if day == self._day:
             return
         try:
-            stored = self._read() if self._day < 0 else None
-            key = stored[1] if stored and stored[0] == day else self._write(day)
+            with self._alone():
+                stored = self._read()
+                key = stored[1] if stored and stored[0] == day else self._write(day)
         except OSError as error:
             raise ConfigError(f"{self._file} can't be read or written: {error}; check --state-dir") from None
         self._day, self._key = day, key
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the gateway's other workers out: one of them makes the day's key, and the others take it."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def name(self, identity: str) -> str:
         """What the client is called today."""
@@ -84,7 +95,6 @@ class Pseudonyms:
 
     def _write(self, day: int) -> bytes:
         key = self._new_key(KEY_BYTES)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_suffix(".new")
         with os.fdopen(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, _OWNER_ONLY), "w") as output:
             output.write(f"{day} {key.hex()}\n")

@@ -21,16 +21,19 @@ record_places = Table(
     Column("request_id", Text, primary_key=True),
     # The id of the first attempt at the same client's request.
     Column("serves", Text, nullable=False),
+    # Which of the gateway's logs: "" or the name of a worker's folder.
+    Column("log", Text, nullable=False),
     Column("segment", Integer, nullable=False),
     Column("at_byte", BigInteger, nullable=False),
     Index("record_places_by_client_request", "serves"),
-    Index("record_places_by_segment", "segment"),
+    Index("record_places_by_segment", "log", "segment"),
     sqlite_with_rowid=False,
 )
 
 log_cursor = Table(
     "log_cursor",
     _TABLES,
+    Column("log", Text, primary_key=True),
     Column("segment", Integer, nullable=False),
     Column("at_byte", BigInteger, nullable=False),
 )

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.receipt_database import log_cursor, record_places
 from shared.database import Database
+from shared.record_folders import worker_name
 from shared.record_log import Cursor, RecordPlace, RecordReader
 from shared.records import RequestRecord
 
@@ -34,12 +35,19 @@ MAX_ATTEMPTS = 16
 
 
 class RecordIndex:
-    """Finds records by the ids of their requests. Every method but `run` blocks; all are for any thread."""
+    """Finds records by the ids of their requests. Every method but `run` blocks; all are for any thread.
 
-    def __init__(self, database: Database, reader: RecordReader) -> None:
-        self._database, self._reader = database, reader
+    Args:
+        reader: of the gateway's log; those of its workers lie inside.
+        worker: which worker this process is; None when it is the only one. A worker keeps up with its own
+            log, the first one with that of a gateway without workers too; others are read when they are
+            asked for.
+    """
+
+    def __init__(self, database: Database, reader: RecordReader, worker: int | None = None) -> None:
+        self._database, self._reader, self._worker = database, reader, worker
         self._following = threading.Lock()
-        self._cursor: Cursor | None = None
+        self._cursors: dict[str, Cursor] = {}
         self._failing = False
 
     def find(self, request_id: str) -> list[RequestRecord]:
@@ -54,68 +62,88 @@ class RecordIndex:
         if not places:
             self._catch_up(MAX_CATCH_UP_BATCHES)
             places = self._places(request_id)
-        found = [(place.request_id, self._reader.at(place.at)) for place in places]
+        logs = self._logs()
+        found = [(place.request_id, logs[log].at(place.at)) for log, place in places if log in logs]
         return [record for expected, record in found if record and record.request_id == expected]
 
     def is_behind(self) -> bool:
-        """Whether the log goes on after what was read of it."""
+        """Whether a log goes on after what was read of it."""
         with self._following:
-            return bool(self._reader.places(self._known_cursor(), 1)[0])
+            return any(
+                reader.places(self._known_cursor(log, reader), 1)[0] for log, reader in self._logs().items()
+            )
 
-    def _places(self, request_id: str) -> list[RecordPlace]:
+    def _logs(self) -> dict[str, RecordReader]:
+        return {"": self._reader, **self._reader.workers()}
+
+    def _own_logs(self) -> dict[str, RecordReader]:
+        logs = self._logs()
+        if self._worker is None:
+            return logs
+        own = {worker_name(self._worker), *([""] if self._worker == 1 else [])}
+        return {log: reader for log, reader in logs.items() if log in own}
+
+    def _places(self, request_id: str) -> list[tuple[str, RecordPlace]]:
         serves = select(record_places.c.serves).where(record_places.c.request_id == request_id)
         query = (
             select(record_places)
             .where(record_places.c.serves == serves.scalar_subquery())
-            .order_by(record_places.c.segment, record_places.c.at_byte)
+            .order_by(record_places.c.log, record_places.c.segment, record_places.c.at_byte)
             .limit(MAX_ATTEMPTS)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return [RecordPlace(row.request_id, row.serves, Cursor(row.segment, row.at_byte)) for row in rows]
+        return [
+            (row.log, RecordPlace(row.request_id, row.serves, Cursor(row.segment, row.at_byte)))
+            for row in rows
+        ]
 
     def _catch_up(self, batches: int) -> None:
-        for _ in range(batches):
-            if not self.follow():
-                return
+        for log, reader in self._logs().items():
+            for _ in range(batches):
+                if not self._follow(log, reader):
+                    break
 
     def follow(self) -> bool:
-        """Take in the next records of the log; whether there were any.
+        """Take in the next records of the logs that this process keeps up with; whether there were any.
 
         Raises:
             SQLAlchemyError: the index can't be read or written.
-            OSError: the log can't be read.
+            OSError: a log can't be read.
         """
+        more = [self._follow(log, reader) for log, reader in self._own_logs().items()]
+        return any(more)
+
+    def _follow(self, log: str, reader: RecordReader) -> bool:
         with self._following:
-            cursor = self._known_cursor()
-            places, after = self._reader.places(cursor, BATCH_RECORDS)
+            cursor = self._known_cursor(log, reader)
+            places, after = reader.places(cursor, BATCH_RECORDS)
             if after != cursor:
                 with self._database.writing() as connection:
-                    _add(connection, places)
+                    _add(connection, log, places)
                     if after.segment != cursor.segment:
-                        self._forget_deleted(connection)
-                    connection.execute(delete(log_cursor))
-                    connection.execute(insert(log_cursor).values(segment=after.segment, at_byte=after.offset))
-                self._cursor = after
+                        _forget_deleted(connection, log, reader)
+                    connection.execute(delete(log_cursor).where(log_cursor.c.log == log))
+                    connection.execute(
+                        insert(log_cursor).values(log=log, segment=after.segment, at_byte=after.offset)
+                    )
+                self._cursors[log] = after
             return bool(places)
 
-    def _known_cursor(self) -> Cursor:
-        """How far the log was read; the beginning, when it is another log than the one that was read."""
-        if self._cursor is None:
+    def _known_cursor(self, log: str, reader: RecordReader) -> Cursor:
+        """How far a log was read; the beginning, when it is another log than the one that was read."""
+        cursor = self._cursors.get(log)
+        if cursor is None:
             with self._database.reading() as connection:
-                row = connection.execute(select(log_cursor)).first()
-            self._cursor = Cursor(row.segment, row.at_byte) if row else Cursor()
-        newest = self._reader.newest_segment()
-        if newest is not None and newest < self._cursor.segment:
+                row = connection.execute(select(log_cursor).where(log_cursor.c.log == log)).first()
+            cursor = Cursor(row.segment, row.at_byte) if row else Cursor()
+        newest = reader.newest_segment()
+        if newest is not None and newest < cursor.segment:
             with self._database.writing() as connection:
-                connection.execute(delete(record_places))
-            self._cursor = Cursor()
-        return self._cursor
-
-    def _forget_deleted(self, connection: Connection) -> None:
-        oldest = self._reader.oldest_segment()
-        if oldest is not None:
-            connection.execute(delete(record_places).where(record_places.c.segment < oldest))
+                connection.execute(delete(record_places).where(record_places.c.log == log))
+            cursor = Cursor()
+        self._cursors[log] = cursor
+        return cursor
 
     async def run(self) -> None:
         """Follow the log for ever."""
@@ -131,13 +159,21 @@ class RecordIndex:
             await asyncio.sleep(0 if more else FOLLOW_SECONDS)
 
 
-def _add(connection: Connection, places: Sequence[RecordPlace]) -> None:
+def _forget_deleted(connection: Connection, log: str, reader: RecordReader) -> None:
+    oldest = reader.oldest_segment()
+    if oldest is not None:
+        gone = (record_places.c.log == log) & (record_places.c.segment < oldest)
+        connection.execute(delete(record_places).where(gone))
+
+
+def _add(connection: Connection, log: str, places: Sequence[RecordPlace]) -> None:
     if not places:
         return
     rows = [
         {
             "request_id": place.request_id,
             "serves": place.client_request or place.request_id,
+            "log": log,
             "segment": place.at.segment,
             "at_byte": place.at.offset,
         }

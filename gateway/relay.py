@@ -5,6 +5,7 @@ bytes are passed on as they are. The receipt and the final [DONE] are held back.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from gateway.attempt import Attempt
@@ -15,6 +16,11 @@ from gateway.metering import choices_of
 from gateway.miner_answer import read_part
 from gateway.upstream import MinerAnswer, Timeouts
 
+COUNTED_TOGETHER = 16
+"""Events that are counted at once: so many later, at most, a stream with impossible token ids is ended."""
+
+MAX_UNCOUNTED_BYTES = 64 << 10
+
 
 class StreamRelay:
     """Relays one stream up to its [DONE], which is left to the caller."""
@@ -24,6 +30,8 @@ class StreamRelay:
         self._splitter = EventSplitter()
         self._done = False
         self._events = 0
+        self._uncounted: list[tuple[dict[str, Any], float]] = []
+        self._uncounted_bytes = 0
 
     async def run(self, timeouts: Timeouts, first_event_until_s: float) -> None:
         """Forward until [DONE].
@@ -37,7 +45,20 @@ class StreamRelay:
         """
         if self._answer.content_type != "text/event-stream":
             raise MinerFailure("it did not answer with an event stream")
-        clock, until_s = asyncio.get_running_loop().time, first_event_until_s
+        try:
+            await self._forward(timeouts.idle_s, first_event_until_s)
+        except MinerFailure:
+            self._count()
+            raise
+        except BaseException:
+            with suppress(MinerFailure):
+                self._count()
+            raise
+        self._count()
+        self._check_end()
+
+    async def _forward(self, idle_s: float, until_s: float) -> None:
+        clock = asyncio.get_running_loop().time
         while not self._done:
             data = await self._answer.read(until_s)
             if not data:
@@ -45,26 +66,37 @@ class StreamRelay:
             events_before = self._events
             await self._take(data, self._attempt.received())
             if self._events > events_before:
-                until_s = clock() + timeouts.idle_s
-        self._check_end()
+                until_s = clock() + idle_s
 
     async def _take(self, data: bytes, at_s: float) -> None:
-        """Forward the events that `data` completes, then count them, then complain about what follows."""
-        forward, payloads, failure = bytearray(), [], None
+        """Forward the events that `data` completes, note them to be counted, complain about what follows."""
+        forward, failure = [], None
         try:
             for event in self._splitter.feed(data):
                 payload = self._read(event)
                 if payload is not None:
-                    forward += event.raw
-                    payloads.append(payload)
+                    forward.append(event.raw)
+                    self._uncounted.append((payload, at_s))
+                    self._uncounted_bytes += len(event.raw)
         except MinerFailure as error:
             failure = error
         if forward:
-            await self._response.send_events(bytes(forward), self._attempt.headers())
-        for payload in payloads:
-            self._attempt.tally.add(payload, at_s)
+            headers = {} if self._response.started else self._attempt.headers()
+            await self._response.send_events(b"".join(forward), headers)
+        if len(self._uncounted) >= COUNTED_TOGETHER or self._uncounted_bytes > MAX_UNCOUNTED_BYTES:
+            self._count()
         if failure is not None:
             raise failure
+
+    def _count(self) -> None:
+        """Count what has been forwarded since the last time.
+
+        Raises:
+            MinerFailure: it has not the shape of an answer with token ids.
+        """
+        uncounted, self._uncounted, self._uncounted_bytes = self._uncounted, [], 0
+        for payload, at_s in uncounted:
+            self._attempt.tally.add(payload, at_s)
 
     def _read(self, event: Event) -> dict[str, Any] | None:
         """The payload of an event that the client gets; None for one that it does not."""

@@ -58,7 +58,7 @@ class Children:
         log_file = self._log_folder / f"{name}.log"
         with log_file.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *_dies_with_parent(),
+                *dies_with_parent(),
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -90,7 +90,7 @@ class Children:
         self._running.clear()
 
 
-def _dies_with_parent() -> list[str]:
+def dies_with_parent() -> list[str]:
     """A prefix with which the kernel ends the child when this process is killed outright."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

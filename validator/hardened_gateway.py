@@ -11,13 +11,20 @@ from shared.config import exit_on_config_error  # noqa: E402
 
 def main() -> int:
     """Read the flags, then import what takes time, then run."""
-    config = load_config()
+    config, worker = load_config(), None
 
-    from gateway.process import run
     from shared.logs import set_up_logs
 
     set_up_logs(config.log_level, config.log_format)
-    return run(config, load_config)
+    if config.workers > 1:
+        from gateway.workers import supervise
+
+        worker = supervise(config)
+        config = worker.config
+
+    from gateway.process import run
+
+    return run(config, load_config, worker.number if worker else None)
 
 
 if __name__ == "__main__":

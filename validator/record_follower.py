@@ -9,7 +9,7 @@ BATCH_RECORDS = 200
 
 
 class RecordFollower:
-    """Reads one record log from where it stopped. Blocks."""
+    """Reads one gateway's record log, or those of its workers, each from where it stopped. Blocks."""
 
     def __init__(self, reader: RecordReader, source: str, requests: RequestState) -> None:
         self._reader, self._source, self._requests = reader, source, requests
@@ -17,12 +17,19 @@ class RecordFollower:
         self.newest_record_at_ms: int | None = None
 
     def follow(self) -> int:
-        """Take one batch; returns how many records were read, zero when there is nothing new."""
-        before = self._requests.cursor(self._source)
-        records, after = self._reader.read(before, BATCH_RECORDS)
+        """Take one batch of each log; returns how many records were read, zero when there is nothing new."""
+        read = self._follow(self._reader, self._source)
+        for name, reader in self._reader.workers().items():
+            read += self._follow(reader, f"{self._source}/{name}")
+        return read
+
+    def _follow(self, reader: RecordReader, source: str) -> int:
+        before = self._requests.cursor(source)
+        records, after = reader.read(before, BATCH_RECORDS)
         if after != before:
             known = {(one.request_id, one.miner_hotkey): self._prefixes.take(one) for one in records}
-            self._requests.add_records(self._source, records, after, known)
+            self._requests.add_records(source, records, after, known)
         if records:
-            self.newest_record_at_ms = max(record.finished_at_ms for record in records)
+            newest_ms = max(record.finished_at_ms for record in records)
+            self.newest_record_at_ms = max(newest_ms, self.newest_record_at_ms or 0)
         return len(records)

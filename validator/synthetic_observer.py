@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from shared.record_log import RecordReader
+from shared.record_log import Cursor, RecordReader
 from shared.records import RequestRecord
 from validator.synthetic_reservoir import Reservoir
 from validator.synthetic_shapes import Identity, content_identity, shape_of
@@ -32,6 +32,7 @@ class TrafficObserver:
         self, reader: RecordReader, state: SyntheticState, most_answers: int, chance: random.Random
     ) -> None:
         self._reader, self._cursor = reader, state.cursor
+        self._workers = {name: Cursor(*place) for name, place in state.workers.items()}
         self._key, self._most_answers = state.key, most_answers
         self.identity = Identity(bytes.fromhex(state.key))
         self.reservoir = Reservoir(chance, state.shapes)
@@ -49,16 +50,22 @@ class TrafficObserver:
             shapes=tuple(self.reservoir.shapes),
             answered_at_ms={hotkey: tuple(times) for hotkey, times in self._answered.items()},
             own=tuple(self._own),
+            workers={name: (cursor.segment, cursor.offset) for name, cursor in self._workers.items()},
         )
 
     def follow(self) -> None:
-        """Take in everything new in the log. Blocks."""
+        """Take in everything new in the log, or in the logs of the gateway's workers. Blocks."""
+        self._cursor = self._follow(self._reader, self._cursor)
+        for name, reader in self._reader.workers().items():
+            self._workers[name] = self._follow(reader, self._workers.get(name, Cursor()))
+
+    def _follow(self, reader: RecordReader, cursor: Cursor) -> Cursor:
         while True:
-            records, self._cursor = self._reader.read(self._cursor, BATCH_RECORDS)
+            records, cursor = reader.read(cursor, BATCH_RECORDS)
             for record in records:
                 self._take(record)
             if not records:
-                return
+                return cursor
 
     def note_own(self, body: Mapping[str, Any]) -> None:
         """The auditor is about to send this body."""

@@ -27,6 +27,7 @@ class SyntheticState(Message):
         key: of the digests that recognise equal texts; 64 hexadecimal digits, made by this auditor.
         answered_at_ms: by miner's hotkey, when its last answers ended.
         own: digests of requests that the auditor sent and has not yet met in the log.
+        workers: segment and offset up to which the log of each of the gateway's workers has been read.
     """
 
     version: Literal["synthetic/1"] = "synthetic/1"
@@ -36,6 +37,7 @@ class SyntheticState(Message):
     shapes: tuple[Shape, ...] = ()
     answered_at_ms: dict[str, tuple[UnixMs, ...]] = Field(default_factory=dict)
     own: tuple[str, ...] = ()
+    workers: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
     @property
     def cursor(self) -> Cursor:

@@ -68,3 +68,14 @@ def test_numbers_stay_below_their_bound_and_spread(tmp_path: Path) -> None:
     numbers = [names.number(f"conversation {count}", 8) for count in range(1000)]
     assert set(numbers) == set(range(8))
     assert numbers == [names.number(f"conversation {count}", 8) for count in range(1000)]
+
+
+def test_workers_of_one_gateway_agree_on_each_days_names(tmp_path: Path) -> None:
+    clock = FakeClock()
+    first, second = named(tmp_path, clock), named(tmp_path, clock)
+    before = first.name("key|a")
+    assert second.name("key|a") == before
+    clock.advance(DAY_S)
+    first.renew()
+    second.renew()
+    assert first.name("key|a") == second.name("key|a") != before

@@ -1,4 +1,5 @@
 import pytest
+from bittensor import http_auth
 
 from shared.errors import SignatureMismatch
 from shared.peer_auth import RequestVerifier, sign_request
@@ -52,3 +53,14 @@ def test_a_damaged_header_is_refused_and_never_a_crash(header: str, value: str) 
     headers = signed() | {header: value}
     with pytest.raises(SignatureMismatch):
         RequestVerifier(MINER.ss58_address).sender(headers, "POST", "/hidden_state", BODY)
+
+
+def test_the_headers_are_those_of_the_sdk() -> None:
+    of_the_sdk = http_auth.sign(
+        VALIDATOR, method="POST", path="/hidden_state", body=BODY, receiver_ss58=MINER.ss58_address
+    )
+    varying = {http_auth.HEADER_NONCE, http_auth.HEADER_SIGNATURE}
+    assert signed().keys() == of_the_sdk.keys()
+    assert {name: signed()[name] for name in signed().keys() - varying} == {
+        name: of_the_sdk[name] for name in of_the_sdk.keys() - varying
+    }

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError
-from shared.record_log import Cursor, RecordReader, RecordWriter
+from shared.record_log import Cursor, RecordReader, RecordWriter, record_line
 from shared.records import ChoiceRecord, RequestRecord
 
 HOTKEY = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -65,6 +65,40 @@ def read_all(folder: Path) -> list[int]:
 
 def segment(folder: Path, number: int) -> Path:
     return folder / f"records-{number:08d}.jsonl"
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(WORDS, JSON_VALUES, max_size=4),
+    WORDS,
+    st.floats(0, 1e9),
+    st.lists(st.integers(0, (1 << 32) - 1), max_size=5),
+)
+def test_a_line_says_what_pydantic_would_write(
+    receipt: dict[str, Any], text: str, duration_ms: float, token_ids: list[int]
+) -> None:
+    choice = ChoiceRecord(
+        index=0,
+        prompt_token_ids=tuple(token_ids),
+        output_token_ids=(),
+        finish_reason=text,
+        beside_text=("tool_calls",),
+    )
+    one = record(1, text, receipt=receipt, duration_ms=duration_ms, ttft_ms=None, choices=(choice,))
+    line = record_line(one)
+    assert line.count(b"\n") == 1
+    assert RequestRecord.model_validate_json(line) == RequestRecord.model_validate_json(one.model_dump_json())
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
+from shared.record_folders import worker_folder
 from shared.record_log import RecordReader, RecordWriter
 from shared.records import RequestRecord
 from tests.validator.auditor_examples import CHEAT, HONEST, SECRET, START_MS, example_record
@@ -41,6 +42,21 @@ def test_answers_and_shapes_of_organic_requests_are_taken_in(tmp_path: Path) -> 
     assert own.answers_since(CHEAT.ss58_address, START_MS) == 1
     assert own.answers_since("nobody", START_MS) == 0
     assert len(own.reservoir.shapes) == 3
+
+
+def test_the_logs_of_workers_are_read_each_from_where_it_stopped(tmp_path: Path) -> None:
+    for worker, text in ((1, "a"), (2, "b")):
+        writer = RecordWriter(worker_folder(tmp_path / "records", worker))
+        writer.append(asking(text, worker))
+        writer.close()
+    write(tmp_path, asking("from before there were workers", 3))
+    own = observer(tmp_path)
+    own.follow()
+    assert own.answers_since(HONEST.ss58_address, START_MS) == 3
+    save_state(own.state(), tmp_path / STATE_FILE)
+    again = observer(tmp_path)
+    again.follow()
+    assert again.answers_since(HONEST.ss58_address, START_MS) == 3, "nothing is counted twice"
 
 
 def test_old_answers_do_not_count(tmp_path: Path) -> None:
