@@ -9,7 +9,6 @@ from gateway.calibration import ServedCalibration, add_calibration_routes
 from gateway.errors import ApiError, internal_error, method_not_allowed, model_not_found, no_route
 from gateway.health import Health
 from gateway.openai_routes import InferenceRoutes
-from shared.inference_paths import INFERENCE_PATHS
 
 
 class GatewayApp:
@@ -19,7 +18,7 @@ class GatewayApp:
         self._inference, self._others = inference, others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inference = scope["type"] == "http" and scope["path"] in INFERENCE_PATHS
+        inference = scope["type"] == "http" and scope["path"] in self._inference.paths
         await (self._inference if inference else self._others)(scope, receive, send)
 
 

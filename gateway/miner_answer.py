@@ -48,6 +48,14 @@ def read_part(data: bytes) -> Part:
     return Part(payload, receipt)
 
 
+def remove_token_ids(payload: dict[str, Any]) -> None:
+    """Take out of a whole answer the ids that the gateway asked for, and not the client."""
+    payload.pop("prompt_token_ids", None)
+    for choice in payload["choices"]:
+        choice.pop("prompt_token_ids", None)
+        choice.pop("token_ids", None)
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
@@ -78,18 +86,18 @@ def _depth(value: Any) -> int:
 def error_answer(status: int, body: bytes) -> MinerFailure:
     """What an answer with an error status means: a refusal of the request, or a failure of the miner."""
     try:
-        message, kind, code = _error_fields(orjson.loads(body))
+        message, code, param = _error_fields(orjson.loads(body))
     except orjson.JSONDecodeError:
-        message, kind, code = "", None, None
+        message, code, param = "", None, None
     if status in REFUSAL_STATUSES:
         return MinerRefusal(
-            message or f"The miner refused the request with HTTP {status}.", status, kind, code
+            message or f"The miner refused the request with HTTP {status}.", status, code, param
         )
     return MinerFailure(f"it answered HTTP {status}" + (f": {message}" if message else ""), status)
 
 
 def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:
-    """Message, type and code of {"error": {…}}; a message of "" when there is none."""
+    """Message, code and param of {"error": {…}}; a message of "" when there is none."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if isinstance(error, str):
         return error[:MAX_ERROR_MESSAGE_CHARS], None, None
@@ -98,8 +106,8 @@ def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:
     message = error.get("message")
     return (
         message[:MAX_ERROR_MESSAGE_CHARS] if isinstance(message, str) else "",
-        _word(error.get("type")),
         _word(error.get("code")),
+        _word(error.get("param")),
     )
 
 

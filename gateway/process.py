@@ -15,6 +15,7 @@ from gateway.app import GatewayApp, build_other_routes
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, static_miners
+from gateway.context_check import ContextCheck
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource, StaticSource
 from gateway.dispatch import Dispatcher
@@ -23,6 +24,7 @@ from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
 from gateway.miners import MinerTable
 from gateway.openai_routes import InferenceRoutes
+from gateway.prompt_tokens import PromptTokens
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
 from gateway.upstream import MinerClient, Timeouts, open_session
@@ -59,6 +61,7 @@ class Gateway:
     recorder: Recorder
     table: MinerTable
     admission: Admission
+    tokens: PromptTokens
 
 
 @asynccontextmanager
@@ -78,6 +81,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     )
     recorder = Recorder(around.records)
     admission = await asyncio.to_thread(open_admission, config, around.clock)
+    tokens = PromptTokens(config.model, config.max_model_len)
     table = MinerTable(around.clock, around.allow_local)
     try:
         async with open_session(config.connect_timeout_s) as session:
@@ -86,11 +90,14 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             miners = MinerClient(session, around.signer, timeouts)
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
             directed = DirectedCallers(hotkey, config.trusted_callers)
-            inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
+            inference = InferenceRoutes(
+                model, config.max_body_bytes, admission, directed, ContextCheck(tokens), dispatcher
+            )
             health = Health(model, hotkey, table, discovery, recorder)
             others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
-            yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission)
+            yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission, tokens)
     finally:
+        tokens.close()
         await admission.close()
         await recorder.close()
 
@@ -111,7 +118,12 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     """Serve until SIGTERM or SIGINT: then stop accepting, finish running answers, sync the log."""
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
-        loops = (gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run())
+        loops = (
+            gateway.discovery.run(),
+            gateway.recorder.run(config.sync_seconds),
+            gateway.admission.run(),
+            gateway.tokens.load(),
+        )
         async with background(*loops):
             server = build_server(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies)
             _stop_on_signals(server)

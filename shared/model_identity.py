@@ -25,6 +25,7 @@ LEAST_CONTEXT_TOKENS = 2048
 ends for its length with less, and before its `max_tokens`, was cut short."""
 
 _CHUNK_BYTES = 1 << 22
+_SMALL_FILES = ("*.json", "*.txt", "*.jinja")
 
 
 def public_model_name(model: str) -> str:
@@ -72,8 +73,18 @@ def least_context_tokens(folder: Path) -> int:
     Raises:
         ModelError: the model's configuration can't be read.
     """
+    own = context_tokens(folder)
+    return LEAST_CONTEXT_TOKENS if own is None else min(own, LEAST_CONTEXT_TOKENS)
+
+
+def context_tokens(folder: Path) -> int | None:
+    """The longest context of a local model, prompt and output together; None when its files don't say.
+
+    Raises:
+        ModelError: the model's configuration can't be read.
+    """
     own = _json_object(folder / "config.json").get("max_position_embeddings")
-    return min(own, LEAST_CONTEXT_TOKENS) if isinstance(own, int) else LEAST_CONTEXT_TOKENS
+    return own if isinstance(own, int) else None
 
 
 def _json_object(file: Path) -> dict[str, Any]:
@@ -97,11 +108,14 @@ def _file_digest(file: Path) -> bytes:
     return digest.digest()
 
 
-def local_folder(model: str) -> Path:
+def local_folder(model: str, weights: bool = True) -> Path:
     """The folder that holds the model's files: the given one, or the hub's local snapshot.
 
+    Args:
+        weights: without, only the tokenizer and the configuration are fetched.
+
     Raises:
-        ModelError: the model is not on this machine.
+        ModelError: the model is not on this machine, and can't be fetched.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -110,7 +124,8 @@ def local_folder(model: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
+        wanted = [*_SMALL_FILES, "*.safetensors"] if weights else list(_SMALL_FILES)
+        return Path(snapshot_download(model, allow_patterns=wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"the model {model} is neither a local folder nor to be had from the hub: {error}"

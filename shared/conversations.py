@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared.chat_templates import ChatTemplate
 from shared.errors import NotReproducible
-from validator.chat_templates import ChatTemplate
 
 _TEXT_KEYS = {"text": "text", "refusal": "refusal"}
 """Content parts that are text: where each type keeps it."""
