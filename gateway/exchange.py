@@ -8,8 +8,14 @@ from typing import Protocol
 
 from starlette.types import Send
 
+from gateway import messages_request
 from gateway.client_connection import Response
-from gateway.client_request import ClientRequest, parse_client_request
+from gateway.client_request import ClientRequest, client_request, json_object, parse_client_request
+from gateway.messages_answer import MessagesWriter
+from gateway.translated_response import TranslatedResponse
+from shared.inference_paths import CHAT_PATH
+
+MESSAGES_PATH = "/v1/messages"
 
 
 class Exchange(Protocol):
@@ -39,3 +45,14 @@ class OpenAiExchange:
 
     def read(self, body: bytes) -> ClientRequest:
         return parse_client_request(self._path, body, self._model)
+
+
+class MessagesExchange:
+    """A message of Anthropic's API."""
+
+    def __init__(self, model: str, send: Send) -> None:
+        self._model = model
+        self.response: Response = TranslatedResponse(send, MessagesWriter(model))
+
+    def read(self, body: bytes) -> ClientRequest:
+        return client_request(CHAT_PATH, messages_request.chat_fields(json_object(body)), self._model)

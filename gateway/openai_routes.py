@@ -13,7 +13,7 @@ from gateway.context_check import ContextCheck
 from gateway.directed_callers import DirectedCallers
 from gateway.dispatch import Dispatcher
 from gateway.errors import ApiError, ClientLeft, internal_error, method_not_allowed, shutting_down
-from gateway.exchange import Exchange, OpenAiExchange
+from gateway.exchange import MESSAGES_PATH, Exchange, MessagesExchange, OpenAiExchange
 from shared.inference_paths import INFERENCE_PATHS
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class InferenceRoutes:
         self._admission, self._directed = admission, directed
         self._context, self._dispatcher = context, dispatcher
         self.paths: Mapping[str, Callable[[Send], Exchange]] = {
-            path: partial(OpenAiExchange, path, model) for path in INFERENCE_PATHS
+            **{path: partial(OpenAiExchange, path, model) for path in INFERENCE_PATHS},
+            MESSAGES_PATH: partial(MessagesExchange, model),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

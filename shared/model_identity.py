@@ -57,7 +57,7 @@ def generation_digest(folder: Path) -> str:
     Raises:
         ModelError: the file can't be read, or is no JSON object.
     """
-    stated = _json_object(folder / "generation_config.json")
+    stated = json_object(folder / "generation_config.json")
     taken = {name: stated.get(name) for name in (*SAMPLING_FIELDS, "max_new_tokens", "eos_token_id")}
     if isinstance(taken["eos_token_id"], int):
         taken["eos_token_id"] = [taken["eos_token_id"]]
@@ -83,12 +83,32 @@ def context_tokens(folder: Path) -> int | None:
     Raises:
         ModelError: the model's configuration can't be read.
     """
-    own = _json_object(folder / "config.json").get("max_position_embeddings")
+    own = json_object(folder / "config.json").get("max_position_embeddings")
     return own if isinstance(own, int) else None
 
 
-def _json_object(file: Path) -> dict[str, Any]:
-    """A file's JSON object, an empty one when there is no file."""
+def chat_templates(folder: Path) -> dict[str, str]:
+    """The chat templates of a local model by name; the one for everything is "default".
+
+    Raises:
+        ModelError: a file can't be read.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return {"default": file.read_text(encoding="utf-8")}
+    given = json_object(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(given, str):
+        return {"default": given}
+    named = given if isinstance(given, list) else []
+    return {one["name"]: one["template"] for one in named if isinstance(one, dict)}
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """A file's JSON object, an empty one when there is no file.
+
+    Raises:
+        ModelError: it can't be read, or holds something else.
+    """
     try:
         value = json.loads(file.read_bytes())
     except FileNotFoundError:

@@ -4,7 +4,6 @@ Importing transformers brings torch, 400 MB in each process; this takes as much 
 """
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from shared.errors import ModelError
+from shared.model_identity import chat_templates, json_object
 from shared.template_environment import compiled_template
 
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -50,8 +50,7 @@ class TextTokenizer:
             raise ModelError(f"{file} can't be read: {error}; get the model's own file again") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        config = _json_object(folder / "tokenizer_config.json")
-        return cls(tokenizer, _templates(folder, config), _special_tokens(folder, config))
+        return cls(tokenizer, chat_templates(folder), _special_tokens(folder))
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         """Token ids of a text, under the name `input_ids`."""
@@ -134,30 +133,11 @@ def _before_mark(text: str) -> str:
     return text[:place] if spaced else text[:place].rstrip()
 
 
-def _templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return {"default": file.read_text(encoding="utf-8")}
-    given = config.get("chat_template")
-    if isinstance(given, str):
-        return {"default": given}
-    named = given if isinstance(given, list) else []
-    return {one["name"]: one["template"] for one in named if isinstance(one, dict)}
-
-
-def _special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    known = {**_json_object(folder / "special_tokens_map.json"), **config}
+def _special_tokens(folder: Path) -> dict[str, str]:
+    known = {
+        **json_object(folder / "special_tokens_map.json"),
+        **json_object(folder / "tokenizer_config.json"),
+    }
     given = {name: known.get(name) for name in _SPECIAL_TOKENS}
     texts = {name: one.get("content") if isinstance(one, dict) else one for name, one in given.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    """A file's JSON object, an empty one when there is no file."""
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} can't be read: {error}; get the model's own file again") from None
-    return value if isinstance(value, dict) else {}
