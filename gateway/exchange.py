@@ -4,18 +4,23 @@ Whatever a client speaks, a miner gets an ordinary chat or completion; so receip
 same for all.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
 
 from starlette.types import Send
 
-from gateway import messages_request
+from gateway import messages_request, responses_request
 from gateway.client_connection import Response
 from gateway.client_request import ClientRequest, client_request, json_object, parse_client_request
+from gateway.clock import Clock
 from gateway.messages_answer import MessagesWriter
+from gateway.responses_answer import ResponsesWriter
 from gateway.translated_response import TranslatedResponse
 from shared.inference_paths import CHAT_PATH
 
 MESSAGES_PATH = "/v1/messages"
+RESPONSES_PATH = "/v1/responses"
 
 
 class Exchange(Protocol):
@@ -52,7 +57,25 @@ class MessagesExchange:
 
     def __init__(self, model: str, send: Send) -> None:
         self._model = model
-        self.response: Response = TranslatedResponse(send, MessagesWriter(model))
+        self.response: Response = TranslatedResponse(send, partial(MessagesWriter, model))
 
     def read(self, body: bytes) -> ClientRequest:
         return client_request(CHAT_PATH, messages_request.chat_fields(json_object(body)), self._model)
+
+
+class ResponsesExchange:
+    """A response of OpenAI's newer API."""
+
+    def __init__(self, model: str, clock: Clock, send: Send) -> None:
+        self._model, self._clock = model, clock
+        self._asked: Mapping[str, Any] = {}
+        self.response: Response = TranslatedResponse(send, self._writer)
+
+    def _writer(self) -> ResponsesWriter:
+        return ResponsesWriter(self._model, self._asked, self._clock.unix_ms() // 1000)
+
+    def read(self, body: bytes) -> ClientRequest:
+        fields = json_object(body)
+        request = client_request(CHAT_PATH, responses_request.chat_fields(fields), self._model)
+        self._asked = fields
+        return request

@@ -9,11 +9,19 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission
 from gateway.client_connection import ClientWatch, read_body
+from gateway.clock import Clock
 from gateway.context_check import ContextCheck
 from gateway.directed_callers import DirectedCallers
 from gateway.dispatch import Dispatcher
 from gateway.errors import ApiError, ClientLeft, internal_error, method_not_allowed, shutting_down
-from gateway.exchange import MESSAGES_PATH, Exchange, MessagesExchange, OpenAiExchange
+from gateway.exchange import (
+    MESSAGES_PATH,
+    RESPONSES_PATH,
+    Exchange,
+    MessagesExchange,
+    OpenAiExchange,
+    ResponsesExchange,
+)
 from shared.inference_paths import INFERENCE_PATHS
 
 log = logging.getLogger(__name__)
@@ -34,6 +42,7 @@ class InferenceRoutes:
         directed: DirectedCallers,
         context: ContextCheck,
         dispatcher: Dispatcher,
+        clock: Clock,
     ) -> None:
         self._max_body_bytes = max_body_bytes
         self._admission, self._directed = admission, directed
@@ -41,6 +50,7 @@ class InferenceRoutes:
         self.paths: Mapping[str, Callable[[Send], Exchange]] = {
             **{path: partial(OpenAiExchange, path, model) for path in INFERENCE_PATHS},
             MESSAGES_PATH: partial(MessagesExchange, model),
+            RESPONSES_PATH: partial(ResponsesExchange, model, clock),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -91,7 +91,13 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(
-                model, config.max_body_bytes, admission, directed, ContextCheck(tokens), dispatcher
+                model,
+                config.max_body_bytes,
+                admission,
+                directed,
+                ContextCheck(tokens),
+                dispatcher,
+                around.clock,
             )
             health = Health(model, hotkey, table, discovery, recorder)
             others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)

@@ -3,7 +3,7 @@
 Streams are translated event by event, as they come.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -44,28 +44,33 @@ class AnswerWriter(Protocol):
 
 
 class TranslatedResponse(Response):
-    """A response that is written by an AnswerWriter."""
+    """A response that is written by an AnswerWriter, a new one for each attempt at a miner."""
 
-    def __init__(self, send: Send, writer: AnswerWriter) -> None:
+    def __init__(self, send: Send, new_writer: Callable[[], AnswerWriter]) -> None:
         super().__init__(send)
-        self._writer = writer
-        self._splitter = EventSplitter()
+        self._new_writer = new_writer
+        self._begin("")
+
+    def _begin(self, request_id: str) -> None:
+        self._request_id = request_id
+        self._writer, self._splitter, self._begun = self._new_writer(), EventSplitter(), False
 
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        answer = piece_of_answer(_object(body))
-        translated = self._writer.whole(headers["x-request-id"], answer)
+        self._begin(headers["x-request-id"])
+        translated = self._writer.whole(self._request_id, piece_of_answer(_object(body)))
         await super().send_json(status, translated, _with_id(headers))
 
     async def send_events(self, data: bytes, headers: Mapping[str, str]) -> None:
+        if headers["x-request-id"] != self._request_id:
+            self._begin(headers["x-request-id"])
         events = bytearray()
-        begun = self.started
         for event in self._splitter.feed(data):
             if event.data is None or event.data.strip() == DONE:
                 continue
             piece = piece_of_event(_object(event.data))
-            if not begun:
-                events += self._writer.begin(headers["x-request-id"], piece.prompt_tokens)
-                begun = True
+            if not self._begun:
+                events += self._writer.begin(self._request_id, piece.prompt_tokens)
+                self._begun = True
             events += self._writer.add(piece)
         if events:
             await super().send_events(bytes(events), _with_id(headers))
