@@ -124,6 +124,27 @@ def context_length_exceeded(context: int, prompt: int, output: int, what: str) -
     )
 
 
+def model_does_not_embed(model: str) -> ApiError:
+    """400: there is only a model that writes."""
+    return ApiError(
+        400,
+        f"{model} writes text and gives no embeddings; no model that does is served here.",
+        code="unsupported_model",
+        param="model",
+    )
+
+
+def tokenizer_unavailable(reason: str) -> ApiError:
+    """503: nothing can be tokenised here now."""
+    return ApiError(
+        503,
+        f"Nothing can be tokenised now: {reason}.",
+        kind="server_error",
+        code="tokenizer_unavailable",
+        headers={"retry-after": str(RETRY_AFTER_S)},
+    )
+
+
 def no_calibration() -> ApiError:
     """404: the gateway was started without one."""
     return ApiError(
@@ -146,7 +167,7 @@ def other_calibration(asked: str, served: str) -> ApiError:
 def no_route(path: str) -> ApiError:
     """404 for an unknown address."""
     return ApiError(
-        404, f"There is no {path} here; see /v1/models and /v1/chat/completions.", code="not_found"
+        404, f"There is no {path} here; /openapi.json describes all that there is.", code="not_found"
     )
 
 

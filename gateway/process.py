@@ -27,6 +27,7 @@ from gateway.openai_routes import InferenceRoutes
 from gateway.prompt_tokens import PromptTokens
 from gateway.recording import Recorder, RecordLog
 from gateway.routing import RandomSource
+from gateway.tokenizer_routes import Tokenization
 from gateway.upstream import MinerClient, Timeouts, open_session
 from shared.chain import SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
@@ -90,17 +91,14 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             miners = MinerClient(session, around.signer, timeouts)
             dispatcher = Dispatcher(model, hotkey, table, miners, recorder, around.clock, around.random)
             directed = DirectedCallers(hotkey, config.trusted_callers)
+            context = ContextCheck(tokens)
             inference = InferenceRoutes(
-                model,
-                config.max_body_bytes,
-                admission,
-                directed,
-                ContextCheck(tokens),
-                dispatcher,
-                around.clock,
+                model, config.max_body_bytes, admission, directed, context, dispatcher, around.clock
             )
             health = Health(model, hotkey, table, discovery, recorder)
-            others = build_other_routes(model, around.clock.unix_ms() // 1000, health, calibration)
+            tokenization = Tokenization(model, config.max_body_bytes, admission, tokens)
+            created_at_s = around.clock.unix_ms() // 1000
+            others = build_other_routes(model, created_at_s, health, calibration, tokens, tokenization)
             yield Gateway(GatewayApp(inference, others), discovery, recorder, table, admission, tokens)
     finally:
         tokens.close()

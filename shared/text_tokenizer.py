@@ -52,6 +52,11 @@ class TextTokenizer:
         tokenizer.no_padding()
         return cls(tokenizer, chat_templates(folder), _special_tokens(folder))
 
+    @property
+    def size(self) -> int:
+        """Number of tokens in the vocabulary, added ones included; ids are below it."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         """Token ids of a text, under the name `input_ids`."""
         # Only the batch call lets other threads run meanwhile.
