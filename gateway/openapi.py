@@ -185,7 +185,7 @@ def _json(schema: Schema) -> Schema:
 def _operation(
     summary: str, answer: Schema, body: Schema | None = None, streams: bool = False, error: Schema = _ERROR
 ) -> Schema:
-    content = _json(answer) | ({"text/event-stream": {"schema": _TEXT}} if streams else {})
+    content = _json(answer) | ({"text/event-stream": {"schema": {}}} if streams else {})
     responses: Schema = {"200": {"description": "the answer", "content": content}}
     for status, words in _ERROR_STATUSES.items():
         responses[status] = {"description": words, "content": _json(error)}
