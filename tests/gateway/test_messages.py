@@ -53,7 +53,7 @@ async def test_the_record_is_that_of_an_ordinary_chat(tmp_path: Path) -> None:
 
 async def test_the_synchronous_client_works_too(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
-        client = anthropic.Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
+        client: Any = anthropic.Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
         message = await asyncio.to_thread(client.messages.create, **ASK)
         assert message.content[0].text == TEXT
 
