@@ -59,7 +59,7 @@ async def test_the_synchronous_client_works_too(tmp_path: Path) -> None:
 
         def streamed() -> str:
             with client.messages.stream(**ASK) as stream:
-                return stream.get_final_text()
+                return str(stream.get_final_text())
 
         assert await asyncio.to_thread(streamed) == TEXT
 

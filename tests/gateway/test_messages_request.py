@@ -13,7 +13,7 @@ from gateway.messages_request import chat_fields
 from shared.inference_paths import CHAT_PATH
 
 USER = {"role": "user", "content": "Hello"}
-TOOL = {"name": "f", "input_schema": {"properties": {"a": {"type": "string"}}}}
+TOOL: dict[str, Any] = {"name": "f", "input_schema": {"properties": {"a": {"type": "string"}}}}
 
 
 def chat(**fields: Any) -> dict[str, Any]:

@@ -63,7 +63,8 @@ async def test_anthropics_client_counts_tokens(tmp_path: Path) -> None:
         assert (await count(model=MODEL, messages=[USER], system="Be brief.")).input_tokens != chat["count"]
         with pytest.raises(anthropic.BadRequestError) as caught:
             await count(model=MODEL, messages=[])
-        assert caught.value.body["error"]["type"] == "invalid_request_error"
+        error: Any = caught.value.body
+        assert error["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
