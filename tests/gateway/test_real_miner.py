@@ -49,6 +49,7 @@ TOOL: Any = {
     "function": {
         "name": "look_up",
         "description": "Looks up the weather in a city",
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string", "enum": ["Abidjan", "Lagos"]}},
@@ -65,6 +66,10 @@ SCHEMA: dict[str, Any] = {
     "required": ["ocean", "deep"],
     "additionalProperties": False,
 }
+
+
+PATIENT = {"first_byte_timeout_s": 300.0, "idle_timeout_s": 300.0}
+"""The first answer with log probabilities compiles C++, on a busy machine for more than a minute."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, demo_model_folder: Path) -
 @pytest_asyncio.fixture
 async def gateway(serving: Serving, tmp_path: Path) -> AsyncIterator[RunningGateway]:
     listing = StaticMiner(f"127.0.0.1:{serving.miner.port}", serving.miner.hotkey)
-    settings: dict[str, Any] = {"model": str(serving.model), "max_model_len": 2048}
+    settings: dict[str, Any] = {"model": str(serving.model), "max_model_len": 2048, **PATIENT}
     async with running_gateway(tmp_path, source=StaticSource([listing]), **settings) as running:
         await running.parts.tokens.load()
         yield running
@@ -163,7 +168,7 @@ async def test_the_miners_own_refusal_of_a_long_prompt_has_the_same_code(
     serving: Serving, tmp_path: Path
 ) -> None:
     listing = StaticMiner(f"127.0.0.1:{serving.miner.port}", serving.miner.hotkey)
-    settings: dict[str, Any] = {"model": str(serving.model)}
+    settings: dict[str, Any] = {"model": str(serving.model), **PATIENT}
     async with running_gateway(tmp_path, source=StaticSource([listing]), **settings) as unknowing:
         with pytest.raises(openai.BadRequestError) as caught:
             await chat(unknowing, messages=[{"role": "user", "content": "ocean " * 2100}])
@@ -331,7 +336,7 @@ async def test_messages_are_answered_like_chats(gateway: RunningGateway, stream:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_messages_call_tools(gateway: RunningGateway, stream: bool) -> None:
-    tool = {"name": "look_up", "input_schema": TOOL["function"]["parameters"]}
+    tool = {"name": "look_up", "input_schema": TOOL["function"]["parameters"], "strict": True}
     called = await message_of(
         gateway, stream, tools=[tool], tool_choice={"type": "tool", "name": "look_up"}, max_tokens=60
     )
