@@ -6,12 +6,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.calibration import ServedCalibration, add_calibration_routes
-from gateway.errors import ApiError, internal_error, method_not_allowed, model_not_found, no_route
+from gateway.errors import ApiError, internal_error, method_not_allowed, no_route
 from gateway.health import Health
+from gateway.model_routes import add_model_routes
 from gateway.openai_routes import InferenceRoutes
+from gateway.openapi import openapi_document
+from gateway.prompt_tokens import PromptTokens
 from gateway.receipt_lookup import ReceiptLookup, add_receipt_routes
+from gateway.tokenizer_routes import Tokenization, add_tokenizer_routes
 from gateway.wallet_sign_in import WalletSignIn, add_sign_in_routes
-from shared.inference_paths import INFERENCE_PATHS
+
+NAME = "Constantinople"
+ABOUT = "A gateway to verified, decentralised inference, for OpenAI's clients at /v1 and Anthropic's at /."
 
 
 class GatewayApp:
@@ -21,7 +27,7 @@ class GatewayApp:
         self._inference, self._others = inference, others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inference = scope["type"] == "http" and scope["path"] in INFERENCE_PATHS
+        inference = scope["type"] == "http" and scope["path"] in self._inference.paths
         await (self._inference if inference else self._others)(scope, receive, send)
 
 
@@ -32,25 +38,26 @@ def build_other_routes(
     calibration: ServedCalibration | None,
     receipts: ReceiptLookup,
     sign_in: WalletSignIn | None,
+    tokens: PromptTokens,
+    tokenization: Tokenization,
 ) -> FastAPI:
-    """Models, health, the calibration file, receipts and keys; every error has the shape of OpenAI's API."""
+    """All that is not on the hot path; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
-    card = {"id": model, "object": "model", "created": created_at_s, "owned_by": "constantinople"}
 
-    @app.get("/v1/models")
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [card]})
+    @app.get("/")
+    async def about() -> JSONResponse:
+        return JSONResponse({"name": NAME, "model": model, "description": ABOUT, "openapi": "/openapi.json"})
 
-    @app.get("/v1/models/{name:path}")
-    async def one_model(name: str) -> JSONResponse:
-        if name != model:
-            raise model_not_found(name[:256], model)
-        return JSONResponse(card)
+    @app.get("/openapi.json")
+    async def openapi() -> JSONResponse:
+        return JSONResponse(openapi_document(model))
 
     @app.get("/health")
     async def get_health() -> JSONResponse:
         return JSONResponse(health.report())
 
+    add_model_routes(app, model, created_at_s, tokens)
+    add_tokenizer_routes(app, tokenization)
     add_calibration_routes(app, calibration)
     add_receipt_routes(app, receipts)
     add_sign_in_routes(app, sign_in)

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import invalid_request, model_not_found
+from gateway.field_checks import check_fields
 from gateway.provider_hints import ProviderHints, parse_provider_hints
 from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
@@ -23,10 +24,21 @@ SEED_LIMIT = 1 << 31
 _INT64_LIMIT = 1 << 63
 """vLLM takes seeds that fit 64 signed bits."""
 
-NOT_PASSED_ON = frozenset({"request_id", "vllm_xargs", "kv_transfer_params", "cache_salt", "priority"})
+NOT_PASSED_ON = frozenset(
+    {
+        "request_id",
+        "vllm_xargs",
+        "kv_transfer_params",
+        "ec_transfer_params",
+        "cache_salt",
+        "priority",
+        "include_reasoning",
+    }
+)
 """Fields of vLLM that are the gateway's to decide, not a stranger's: the first names what is committed to,
-the second and third reach into the engine and its plugins, a salt would tell the client's requests apart
-and defeat the prefix cache that others share, and a priority would let one client overtake the rest."""
+the next three reach into the engine and its plugins, a salt would tell the client's requests apart
+and defeat the prefix cache that others share, a priority would let one client overtake the rest, and without
+its reasoning vLLM would leave out the token ids that an answer is counted and audited by."""
 
 OWN_FIELDS = frozenset({"provenance", "provider"})
 """Fields that ask something of the gateway; they would tell a miner which clients look at receipts, and which
@@ -53,6 +65,11 @@ class ClientRequest:
     provenance: bool = False
     provider: ProviderHints | None = None
 
+    @property
+    def shows_token_ids(self) -> bool:
+        """Whether the client asked for token ids, which miners always send."""
+        return self.fields.get("return_token_ids") is True
+
 
 def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
     """Check a client's body.
@@ -60,8 +77,17 @@ def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
     Raises:
         ApiError: 400 or 404; says which field is wrong, and what is expected.
     """
-    fields = _object(body)
-    _check_model(fields, model)
+    return client_request(path, json_object(body), model)
+
+
+def client_request(path: str, fields: dict[str, Any], model: str) -> ClientRequest:
+    """Check the fields of a body, which may have been translated from another API's.
+
+    Raises:
+        ApiError: 400 or 404; says which field is wrong, and what is expected.
+    """
+    check_model(fields, model)
+    check_fields(fields)
     prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
     _check_choices(fields, prompts)
     passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON | OWN_FIELDS}
@@ -82,7 +108,12 @@ def miner_body(request: ClientRequest, request_id: str, seed: int) -> bytes:
     return orjson.dumps({**request.fields, **own})
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """A body's JSON object, of bounded depth.
+
+    Raises:
+        ApiError: 400; it is something else.
+    """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -111,7 +142,12 @@ def _containers_in(parent: Any) -> list[Any]:
     return [value for value in values if isinstance(value, (dict, list))]
 
 
-def _check_model(fields: Mapping[str, Any], model: str) -> None:
+def check_model(fields: Mapping[str, Any], model: str) -> None:
+    """Check that a request is for the model that is served; one that names none is.
+
+    Raises:
+        ApiError: 400 or 404.
+    """
     asked = fields.get("model")
     if asked is None:
         return

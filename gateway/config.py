@@ -32,6 +32,9 @@ class GatewayConfig:
     """What the gateway is told by flags, environment and .env."""
 
     model: str = setting("Qwen/Qwen2.5-7B-Instruct", "model that is served: a hub name or a local folder")
+    max_model_len: int | None = setting(
+        None, "context of the model in tokens, if it is served with less than its own", at_least(16)
+    )
     served_model_name: str | None = setting(None, "name clients use for the model, if not the model's own")
     calibration: str | None = setting(
         None,

@@ -74,9 +74,9 @@ class MinerFailure(ConstantinopleError):
 class MinerRefusal(MinerFailure):
     """A miner says that the request is wrong: HTTP 400, 413 or 422."""
 
-    def __init__(self, message: str, http_status: int, kind: str | None, code: str | None) -> None:
+    def __init__(self, message: str, http_status: int, code: str | None, param: str | None) -> None:
         super().__init__(message, http_status)
-        self.status, self.kind, self.code = http_status, kind, code
+        self.status, self.code, self.param = http_status, code, param
 
 
 class ClientLeft(ConstantinopleError):
@@ -102,6 +102,47 @@ def model_not_found(asked: str, served: str) -> ApiError:
         f"The model {asked!r} does not exist here; {served!r} does.",
         param="model",
         code="model_not_found",
+    )
+
+
+def context_length_exceeded(context: int, prompt: int, output: int, what: str) -> ApiError:
+    """400, as OpenAI answers: prompt and output together are longer than the model's context.
+
+    Args:
+        context, prompt, output: tokens.
+        what: the field that holds the prompt.
+    """
+    asked = f"you asked for {prompt + output} tokens ({prompt} in the {what}, {output} of output)"
+    if prompt < context and output:
+        cure = f"lower max_tokens to at most {context - prompt}, or shorten the {what}"
+    else:
+        cure = f"shorten the {what} to fewer than {context} tokens"
+    return ApiError(
+        400,
+        f"This model's maximum context length is {context} tokens, and {asked}: {cure}.",
+        code="context_length_exceeded",
+        param=what,
+    )
+
+
+def model_does_not_embed(model: str) -> ApiError:
+    """400: there is only a model that writes."""
+    return ApiError(
+        400,
+        f"{model} writes text and gives no embeddings; no model that does is served here.",
+        code="unsupported_model",
+        param="model",
+    )
+
+
+def tokenizer_unavailable(reason: str) -> ApiError:
+    """503: nothing can be tokenised here now."""
+    return ApiError(
+        503,
+        f"Nothing can be tokenised now: {reason}.",
+        kind="server_error",
+        code="tokenizer_unavailable",
+        headers={"retry-after": str(RETRY_AFTER_S)},
     )
 
 
@@ -149,7 +190,7 @@ def receipts_unavailable(reason: str) -> ApiError:
 def no_route(path: str) -> ApiError:
     """404 for an unknown address."""
     return ApiError(
-        404, f"There is no {path} here; see /v1/models and /v1/chat/completions.", code="not_found"
+        404, f"There is no {path} here; /openapi.json describes all that there is.", code="not_found"
     )
 
 
@@ -223,10 +264,19 @@ def miners_failed(reason: str) -> ApiError:
     return ApiError(502, f"The miner failed: {reason}.", kind="server_error", code="miner_failed")
 
 
+CONTEXT_WORDS = ("maximum context length", "maximum model length", "context length is only")
+"""With which vLLM says that a prompt is too long; its code is a number (`vllm/renderers/params.py`)."""
+
+
 def refused_by_miner(refusal: MinerRefusal) -> ApiError:
-    """The refusal of a miner, passed on."""
+    """The refusal of a miner, passed on in OpenAI's words: vLLM's type is the name of an exception."""
+    message = str(refusal)
+    too_long = any(words in message for words in CONTEXT_WORDS)
     return ApiError(
-        refusal.status, str(refusal), kind=refusal.kind or "invalid_request_error", code=refusal.code
+        refusal.status,
+        message,
+        code="context_length_exceeded" if too_long else refusal.code,
+        param=refusal.param,
     )
 
 

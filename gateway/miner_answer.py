@@ -54,6 +54,14 @@ def read_part(data: bytes) -> Part:
     return Part(payload, receipt)
 
 
+def remove_token_ids(payload: dict[str, Any]) -> None:
+    """Take out of a whole answer the ids that the gateway asked for, and not the client."""
+    payload.pop("prompt_token_ids", None)
+    for choice in payload["choices"]:
+        choice.pop("prompt_token_ids", None)
+        choice.pop("token_ids", None)
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
@@ -94,12 +102,12 @@ def error_answer(status: int, body: bytes, retry_after: str | None = None) -> Mi
         retry_after: its header of that name.
     """
     try:
-        message, kind, code = _error_fields(orjson.loads(body))
+        message, code, param = _error_fields(orjson.loads(body))
     except orjson.JSONDecodeError:
-        message, kind, code = "", None, None
+        message, code, param = "", None, None
     if status in REFUSAL_STATUSES:
         return MinerRefusal(
-            message or f"The miner refused the request with HTTP {status}.", status, kind, code
+            message or f"The miner refused the request with HTTP {status}.", status, code, param
         )
     words = f"it answered HTTP {status}" + (f": {message}" if message else "")
     return MinerFailure(words, status, _asked_wait_s(status, retry_after))
@@ -117,7 +125,7 @@ def _asked_wait_s(status: int, retry_after: str | None) -> float | None:
 
 
 def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:
-    """Message, type and code of {"error": {…}}; a message of "" when there is none."""
+    """Message, code and param of {"error": {…}}; a message of "" when there is none."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if isinstance(error, str):
         return error[:MAX_ERROR_MESSAGE_CHARS], None, None
@@ -126,8 +134,8 @@ def _error_fields(payload: Any) -> tuple[str, str | None, str | None]:
     message = error.get("message")
     return (
         message[:MAX_ERROR_MESSAGE_CHARS] if isinstance(message, str) else "",
-        _word(error.get("type")),
         _word(error.get("code")),
+        _word(error.get("param")),
     )
 
 

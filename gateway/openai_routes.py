@@ -1,22 +1,38 @@
-"""The two routes that carry the traffic, on raw ASGI: a framework's route costs 0.1 ms a request."""
+"""The routes that carry the traffic, on raw ASGI: a framework's route costs 0.1 ms a request."""
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission
-from gateway.client_connection import ClientWatch, Response, read_body
-from gateway.client_request import parse_client_request
+from gateway.client_connection import ClientWatch, read_body
+from gateway.clock import Clock
+from gateway.context_check import ContextCheck
 from gateway.directed_callers import DirectedCallers
 from gateway.dispatch import Dispatcher
 from gateway.errors import ApiError, ClientLeft, internal_error, method_not_allowed, shutting_down
+from gateway.exchange import (
+    MESSAGES_PATH,
+    RESPONSES_PATH,
+    Exchange,
+    MessagesExchange,
+    OpenAiExchange,
+    ResponsesExchange,
+)
+from shared.inference_paths import INFERENCE_PATHS
 
 log = logging.getLogger(__name__)
 
 
 class InferenceRoutes:
-    """ASGI application of POST /v1/chat/completions and POST /v1/completions."""
+    """ASGI application of every path that a miner's answer is served under.
+
+    Attributes:
+        paths: those paths.
+    """
 
     def __init__(
         self,
@@ -24,44 +40,54 @@ class InferenceRoutes:
         max_body_bytes: int,
         admission: Admission,
         directed: DirectedCallers,
+        context: ContextCheck,
         dispatcher: Dispatcher,
+        clock: Clock,
     ) -> None:
-        self._model, self._max_body_bytes = model, max_body_bytes
-        self._admission, self._directed, self._dispatcher = admission, directed, dispatcher
+        self._max_body_bytes = max_body_bytes
+        self._admission, self._directed = admission, directed
+        self._context, self._dispatcher = context, dispatcher
+        self.paths: Mapping[str, Callable[[Send], Exchange]] = {
+            **{path: partial(OpenAiExchange, path, model) for path in INFERENCE_PATHS},
+            MESSAGES_PATH: partial(MessagesExchange, model),
+            RESPONSES_PATH: partial(ResponsesExchange, model, clock),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = Response(send)
+        exchange = self.paths[scope["path"]](send)
         try:
-            await self._serve(scope, receive, response)
+            await self._serve(scope, receive, exchange)
         except ApiError as error:
-            await response.send_error(error)
+            await exchange.response.send_error(error)
         except ClientLeft as error:
             log.debug("%s", error)
         except asyncio.CancelledError:
             # Only the server cancels here, at its end; this task ends with it either way.
-            await response.send_error(shutting_down())
+            await exchange.response.send_error(shutting_down())
         except Exception:
             log.exception("serving %s failed", scope["path"])
-            await response.send_error(internal_error())
+            await exchange.response.send_error(internal_error())
 
-    async def _serve(self, scope: Scope, receive: Receive, response: Response) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         if scope["method"] != "POST":
             raise method_not_allowed(scope["method"], scope["path"]).with_headers({"allow": "POST"})
         if self._directed.names_miner(scope):
-            await self._serve_directed(scope, receive, response)
+            await self._serve_directed(scope, receive, exchange)
             return
-        visit = self._admission.admit(scope)
+        visit, response = self._admission.admit(scope), exchange.response
         response.extra_headers = visit.headers
         body = await read_body(scope, receive, self._max_body_bytes)
-        request = parse_client_request(scope["path"], body, self._model)
+        request = exchange.read(body)
+        if self._context.is_needed(request, len(body)):
+            await self._context.check(request)
         with visit.reserve(request, len(body)):
             async with ClientWatch(receive, response):
                 await self._dispatcher.serve(request, response, visit)
 
-    async def _serve_directed(self, scope: Scope, receive: Receive, response: Response) -> None:
+    async def _serve_directed(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         body = await read_body(scope, receive, self._max_body_bytes)
         miner_hotkey = self._directed.miner_named(scope, body)
-        request = parse_client_request(scope["path"], body, self._model)
+        request = exchange.read(body)
         visit = self._admission.trust(request)
-        async with ClientWatch(receive, response):
-            await self._dispatcher.serve(request, response, visit, miner_hotkey)
+        async with ClientWatch(receive, exchange.response):
+            await self._dispatcher.serve(request, exchange.response, visit, miner_hotkey)

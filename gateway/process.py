@@ -19,6 +19,7 @@ from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, networks, read_miners_file, static_miners
 from gateway.connection_pool import open_pool
+from gateway.context_check import ContextCheck
 from gateway.directed_callers import DirectedCallers
 from gateway.discovery import Discovery, MetagraphSource, MinerSource
 from gateway.dispatch import Dispatcher
@@ -35,6 +36,7 @@ from gateway.observed import Observed, PathNames, next_request_id
 from gateway.observed_records import ObservedRecords
 from gateway.openai_routes import InferenceRoutes
 from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRoutes
+from gateway.prompt_tokens import PromptTokens
 from gateway.provenance import Provenance, open_provenance
 from gateway.randomness import BufferedSystemRandom
 from gateway.recording import Recorder, RecordLog
@@ -42,13 +44,13 @@ from gateway.reload import Settings
 from gateway.routing import RandomSource
 from gateway.serving import Bounds
 from gateway.subnet_hotkeys import SubnetHotkeys
+from gateway.tokenizer_routes import Tokenization
 from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
 from gateway.waiting_line import WaitingLine
 from gateway.wallet_sign_in import open_sign_in
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
-from shared.inference_paths import INFERENCE_PATHS
 from shared.model_identity import public_model_name
 from shared.record_folders import records_folder, worker_folder
 from shared.record_log import RecordWriter
@@ -101,6 +103,7 @@ class Gateway:
     drain: Drain
     provenance: Provenance
     line: WaitingLine
+    tokens: PromptTokens
 
 
 @asynccontextmanager
@@ -120,6 +123,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
     )
     clock, drain = around.clock, Drain(config.drain_seconds)
     admission = await asyncio.to_thread(open_admission, config, clock)
+    tokens = PromptTokens(config.model, config.max_model_len)
     hotkeys = SubnetHotkeys(around.chain, clock)
     provenance = await asyncio.to_thread(open_provenance, config, hotkey, hotkeys, clock, around.worker)
     sign_in = await asyncio.to_thread(open_sign_in, config, admission, hotkeys, hotkey, clock)
@@ -141,16 +145,21 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
                 next_request_id,
             )
             directed = DirectedCallers(hotkey, config.trusted_callers)
-            inference = InferenceRoutes(model, config.max_body_bytes, admission, directed, dispatcher)
+            inference = InferenceRoutes(
+                *(model, config.max_body_bytes, admission, directed, ContextCheck(tokens), dispatcher, clock)
+            )
+            tokenization = Tokenization(model, config.max_body_bytes, admission, tokens)
             readiness = Readiness(table, discovery, recorder, admission, drain)
             health = Health(model, hotkey, table, discovery, recorder, readiness)
-            created_at_s = clock.unix_ms() // 1000
-            others = build_other_routes(model, created_at_s, health, calibration, provenance.lookup, sign_in)
+            others = build_other_routes(
+                *(model, clock.unix_ms() // 1000, health, calibration, provenance.lookup, sign_in),
+                *(tokens, tokenization),
+            )
             show_gateway(metrics, table, discovery, recorder, admission, readiness, dispatcher.line, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
             here = metrics_app if config.metrics_port is None else None
             app = OperationRoutes(GatewayApp(inference, others), readiness, here)
-            names = PathNames(INFERENCE_PATHS | OPERATION_PATHS, others.routes)
+            names = PathNames(inference.paths.keys() | OPERATION_PATHS, others.routes)
             observed = Observed(
                 *(app, metrics, names, clock, lambda: drain.draining),
                 passes_trace=config.pass_trace_headers,
@@ -158,9 +167,10 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             )
             yield Gateway(
                 *(observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance),
-                dispatcher.line,
+                *(dispatcher.line, tokens),
             )
     finally:
+        tokens.close()
         await asyncio.to_thread(provenance.close)
         await admission.close()
         await recorder.close()
@@ -197,7 +207,7 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
     limits = ConnectionLimits(connections=config.max_connections)
     async with assemble(config, around) as gateway:
         loops = [gateway.discovery.run(), gateway.recorder.run(config.sync_seconds), gateway.admission.run()]
-        loops += gateway.provenance.loops()
+        loops += [*gateway.provenance.loops(), gateway.tokens.load()]
         if shared_folder():
             loops.append(gateway.metrics.run())
         if config.miners_file is not None:

@@ -13,7 +13,7 @@ from gateway.client_connection import Response
 from gateway.errors import MinerFailure
 from gateway.event_stream import DONE, Event, EventSplitter
 from gateway.metering import choices_of
-from gateway.miner_answer import read_part
+from gateway.miner_answer import read_part, remove_token_ids
 from gateway.upstream import MinerAnswer, Timeouts
 
 COUNTED_TOGETHER = 16
@@ -137,4 +137,6 @@ async def take_whole_answer(attempt: Attempt, answer: MinerAnswer) -> dict[str, 
     attempt.tally.check_complete()
     if part.receipt is None:
         raise MinerFailure("its answer had no receipt")
+    if not attempt.request.shows_token_ids:
+        remove_token_ids(part.payload)
     return part.payload

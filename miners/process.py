@@ -11,9 +11,11 @@ from miners.config import MinerConfig
 from miners.hidden_states.endpoint import BUILDER, PREPARED
 from miners.preparation import PreparedMiner, prepare
 from miners.service import ServiceBuilder, stock_service
+from miners.tool_calls import tool_call_flags
 from miners.vllm_arguments import vllm_arguments
 from shared.errors import ConfigError, ConstantinopleError
 from shared.logs import set_up_logs
+from shared.model_identity import local_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ def run_miner(config: MinerConfig, vllm_flags: Sequence[str], build: ServiceBuil
     arguments = vllm_arguments(config, vllm_flags)
     try:
         prepared = prepare(config)
+        arguments = [*tool_call_flags(local_folder(config.model)), *arguments]
         return _serve(prepared, arguments, build)
     except KeyboardInterrupt:
         log.info("stopped before the engine was ready")

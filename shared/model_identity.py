@@ -25,6 +25,7 @@ LEAST_CONTEXT_TOKENS = 2048
 ends for its length with less, and before its `max_tokens`, was cut short."""
 
 _CHUNK_BYTES = 1 << 22
+_SMALL_FILES = ("*.json", "*.txt", "*.jinja")
 
 
 def public_model_name(model: str) -> str:
@@ -56,7 +57,7 @@ def generation_digest(folder: Path) -> str:
     Raises:
         ModelError: the file can't be read, or is no JSON object.
     """
-    stated = _json_object(folder / "generation_config.json")
+    stated = json_object(folder / "generation_config.json")
     taken = {name: stated.get(name) for name in (*SAMPLING_FIELDS, "max_new_tokens", "eos_token_id")}
     if isinstance(taken["eos_token_id"], int):
         taken["eos_token_id"] = [taken["eos_token_id"]]
@@ -72,12 +73,42 @@ def least_context_tokens(folder: Path) -> int:
     Raises:
         ModelError: the model's configuration can't be read.
     """
-    own = _json_object(folder / "config.json").get("max_position_embeddings")
-    return min(own, LEAST_CONTEXT_TOKENS) if isinstance(own, int) else LEAST_CONTEXT_TOKENS
+    own = context_tokens(folder)
+    return LEAST_CONTEXT_TOKENS if own is None else min(own, LEAST_CONTEXT_TOKENS)
 
 
-def _json_object(file: Path) -> dict[str, Any]:
-    """A file's JSON object, an empty one when there is no file."""
+def context_tokens(folder: Path) -> int | None:
+    """The longest context of a local model, prompt and output together; None when its files don't say.
+
+    Raises:
+        ModelError: the model's configuration can't be read.
+    """
+    own = json_object(folder / "config.json").get("max_position_embeddings")
+    return own if isinstance(own, int) else None
+
+
+def chat_templates(folder: Path) -> dict[str, str]:
+    """The chat templates of a local model by name; the one for everything is "default".
+
+    Raises:
+        ModelError: a file can't be read.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return {"default": file.read_text(encoding="utf-8")}
+    given = json_object(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(given, str):
+        return {"default": given}
+    named = given if isinstance(given, list) else []
+    return {one["name"]: one["template"] for one in named if isinstance(one, dict)}
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """A file's JSON object, an empty one when there is no file.
+
+    Raises:
+        ModelError: it can't be read, or holds something else.
+    """
     try:
         value = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -97,11 +128,14 @@ def _file_digest(file: Path) -> bytes:
     return digest.digest()
 
 
-def local_folder(model: str) -> Path:
+def local_folder(model: str, weights: bool = True) -> Path:
     """The folder that holds the model's files: the given one, or the hub's local snapshot.
 
+    Args:
+        weights: without, only the tokenizer and the configuration are fetched.
+
     Raises:
-        ModelError: the model is not on this machine.
+        ModelError: the model is not on this machine, and can't be fetched.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -110,7 +144,8 @@ def local_folder(model: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
+        wanted = [*_SMALL_FILES, "*.safetensors"] if weights else list(_SMALL_FILES)
+        return Path(snapshot_download(model, allow_patterns=wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"the model {model} is neither a local folder nor to be had from the hub: {error}"

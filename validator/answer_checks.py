@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.errors import NotReproducible
 from shared.honest_noise import HonestNoise
+from shared.prompt_rendering import PromptRenderer
 from shared.records import RequestRecord
 from shared.reference_logits import LogitsRequest
 from validator.delivered_text import TextCheck, check_delivered_text
@@ -11,8 +12,8 @@ from validator.detokenization import TextDecoder
 from validator.evidence import weigh
 from validator.findings import Finding
 from validator.generation_defaults import GenerationDefaults
+from validator.model_tokenizer import load_tokenizer
 from validator.output_tokens import OutputTokens
-from validator.prompt_rendering import PromptRenderer, load_tokenizer
 from validator.sampling_rules import SamplingRule, sampling_rule
 from validator.stop_rules import check_stop
 from validator.token_evidence import best_explanation, token_score
@@ -33,9 +34,8 @@ class AnswerChecks:
         Raises:
             ModelError: the model's tokenizer or configuration can't be loaded.
         """
-        return cls(
-            PromptRenderer.load(model), TextDecoder(load_tokenizer(model)), GenerationDefaults.load(model)
-        )
+        renderer = PromptRenderer(load_tokenizer(model))
+        return cls(renderer, TextDecoder(load_tokenizer(model)), GenerationDefaults.load(model))
 
     def prompts(self, record: RequestRecord) -> list[list[int]]:
         """The prompt's token ids for each choice.

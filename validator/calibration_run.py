@@ -33,7 +33,7 @@ from validator.calibration_traffic import MinerTraffic
 from validator.clock import unix_ms
 from validator.evidence import FAIL_P_VALUE
 from validator.miner_client import MinerClient, http_client
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 from validator.reference_worker import ReferenceWorker
 
 VERSION_PATH = "/version"

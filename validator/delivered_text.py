@@ -16,10 +16,10 @@ from shared.canonical import sha256_hex
 from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH
 from shared.records import ChoiceRecord, RequestRecord
+from shared.unquoted import unusual_field
 from validator.detokenization import END_OF_THOUGHT, STOPPED, TextDecoder, TextRule
 from validator.findings import Finding, failed
 from validator.tool_calls import named_function, tool_calls_of, writes_calls
-from validator.unquoted import unusual_field
 
 _TOOL_FIELDS: frozenset[BesideText] = frozenset({"tool_calls", "function_call"})
 _REASONING_FIELDS: frozenset[BesideText] = frozenset({"reasoning", "reasoning_content"})

@@ -13,7 +13,7 @@ from shared.model_identity import (
     least_context_tokens,
     local_folder,
 )
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
-from validator.unquoted import unusual_field
+from shared.unquoted import unusual_field
 
 _COMPLETION_TOKENS = 16
 """`max_tokens` of `/v1/completions` when the request names none."""

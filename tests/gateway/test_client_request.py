@@ -135,7 +135,7 @@ def test_a_mistake_is_400_and_names_the_field(path: str, body: bytes, param: str
 
 
 def test_nesting_is_bounded_and_ordinary_nesting_is_not() -> None:
-    chat(tools=nested(MAX_NESTING - 1))
+    chat(metadata=nested(MAX_NESTING - 1))
     body = json.dumps({"messages": MESSAGES, "tools": nested(MAX_NESTING)}).encode()
     assert "deep" in refusal(CHAT_PATH, body).message
     assert refusal(CHAT_PATH, b"[" * 100_000).status == 400

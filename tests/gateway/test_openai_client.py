@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -103,6 +104,19 @@ async def test_the_record_holds_all_that_an_auditor_needs(tmp_path: Path, stream
         assert (record.prompt_tokens, record.output_tokens) == (len(PROMPT_IDS), len(WORD_IDS))
         assert record.choices[0].finish_reason == "stop"
         assert record.gateway_hotkey == gateway.miners[0].gateway_hotkey
+
+
+@pytest.mark.parametrize("path", ["chat", "completion"])
+async def test_token_ids_are_shown_only_to_who_asks_for_them(tmp_path: Path, path: str) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        client = gateway.openai
+        create: Any = client.chat.completions.create if path == "chat" else client.completions.create
+        body = CHAT if path == "chat" else COMPLETION
+        plain = (await create(**body)).model_dump_json()
+        assert "token_ids" not in plain
+        shown = await create(**body, extra_body={"return_token_ids": True})
+        assert shown.choices[0].token_ids == WORD_IDS
+        assert str(PROMPT_IDS[0]) in shown.model_dump_json()
 
 
 async def test_the_miner_gets_the_gateways_own_id_and_the_clients_seed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from validator.calibration_limits import ConditionSamples, NoiseSample, fit_nois
 from validator.calibration_noise import replay_points
 from validator.calibration_prompts import calibration_chats
 from validator.calibration_statistics import measure_statistics, tokenise_chats
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 from validator.receipt_verification import committed_points
 from validator.token_reading import TokenReading
 

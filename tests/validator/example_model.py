@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 
+from shared.prompt_rendering import PromptRenderer
 from shared.reference_model import ReferenceModel
 from tests.models import TINY_MODEL, tiny_model
 from validator.answer_checks import AnswerChecks
 from validator.calibration_prompts import as_request, calibration_chats
 from validator.detokenization import TextDecoder
 from validator.generation_defaults import GenerationDefaults
-from validator.prompt_rendering import PromptRenderer, load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 
 OUTPUT_TOKENS = 40
 
@@ -30,7 +31,7 @@ def bfloat16_engine() -> ReferenceModel:
 
 @lru_cache(maxsize=1)
 def renderer() -> PromptRenderer:
-    return PromptRenderer.load(str(tiny_model()))
+    return PromptRenderer(load_tokenizer(str(tiny_model())))
 
 
 @lru_cache(maxsize=1)

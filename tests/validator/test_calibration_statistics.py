@@ -7,7 +7,7 @@ from tests.validator.example_calibration import bare_calibration
 from tests.validator.example_model import reference
 from validator.calibration_prompts import as_request, calibration_chats
 from validator.calibration_statistics import Moments, measure_statistics, tokenise_chats
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 
 
 def test_moments_are_the_mean_and_deviation() -> None:

@@ -15,7 +15,7 @@ from tests.models import demo_model
 from tests.validator.auditor_examples import example_record
 from validator.delivered_text import TextCheck, check_delivered_text
 from validator.detokenization import TextDecoder, TextRule
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 
 EOS = 2
 """<|im_end|> of the demo model."""

@@ -26,7 +26,7 @@ from shared.sketches import cosine_distance, sketch
 from validator.calibration_prompts import calibration_chats
 from validator.calibration_statistics import tokenise_chats
 from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 from validator.verdicts import Evidence
 from validator.verification import score_ratios
 

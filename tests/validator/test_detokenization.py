@@ -10,7 +10,7 @@ from shared.errors import ModelError
 from tests.models import demo_model
 from tests.validator.vllm_detokenizer import sent_by_vllm
 from validator.detokenization import TextDecoder, TextRule
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 
 EOS = 2
 """<|im_end|> of the demo model."""

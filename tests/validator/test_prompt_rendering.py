@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.chat_templates import ChatTemplate
 from shared.errors import ModelError, NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
+from shared.prompt_rendering import PromptRenderer
 from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import (
     LOOPING_OVER_PARTS,
@@ -16,8 +18,7 @@ from tests.validator.vllm_renderer import (
     VllmRenderer,
     model_with_template,
 )
-from validator.chat_templates import ChatTemplate
-from validator.prompt_rendering import PromptRenderer
+from validator.model_tokenizer import load_tokenizer
 
 USER = {"role": "user", "content": "What is the capital of Côte d'Ivoire? 🌍"}
 CALL = {
@@ -143,7 +144,7 @@ def vllm(folders: dict[str, Path]) -> dict[str, VllmRenderer]:
 
 @pytest.fixture(scope="module")
 def ours(folders: dict[str, Path]) -> dict[str, PromptRenderer]:
-    return {name: PromptRenderer.load(str(folder)) for name, folder in folders.items()}
+    return {name: PromptRenderer(load_tokenizer(str(folder))) for name, folder in folders.items()}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -271,7 +272,7 @@ def test_a_template_that_reads_the_clock_can_not_be_rendered_again(
 ) -> None:
     folder = model_with_template(tiny_model_folder, tmp_path / "model", "{{ strftime_now('%Y') }}")
     with pytest.raises(NotReproducible, match="date"):
-        PromptRenderer.load(str(folder)).prompts(CHAT_PATH, json.dumps({"messages": [USER]}))
+        PromptRenderer(load_tokenizer(str(folder))).prompts(CHAT_PATH, json.dumps({"messages": [USER]}))
 
 
 def test_a_template_that_refuses_the_request_is_nobodys_fault(
@@ -279,7 +280,7 @@ def test_a_template_that_refuses_the_request_is_nobodys_fault(
 ) -> None:
     folder = model_with_template(tiny_model_folder, tmp_path / "model", "{{ raise_exception('never') }}")
     with pytest.raises(NotReproducible, match="never"):
-        PromptRenderer.load(str(folder)).prompts(CHAT_PATH, json.dumps({"messages": [USER]}))
+        PromptRenderer(load_tokenizer(str(folder))).prompts(CHAT_PATH, json.dumps({"messages": [USER]}))
 
 
 def test_a_broken_template_is_the_auditors_trouble() -> None:
@@ -294,4 +295,4 @@ def test_loops_over_parts_are_told_from_text() -> None:
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=str(tmp_path)):
-        PromptRenderer.load(str(tmp_path))
+        PromptRenderer(load_tokenizer(str(tmp_path)))

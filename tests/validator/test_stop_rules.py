@@ -14,7 +14,7 @@ from tests.models import demo_model
 from tests.validator.auditor_examples import example_record
 from validator.detokenization import TextDecoder, TextRule
 from validator.findings import Finding
-from validator.prompt_rendering import load_tokenizer
+from validator.model_tokenizer import load_tokenizer
 from validator.sampling_rules import SamplingRule
 from validator.stop_rules import check_stop
 

@@ -1,6 +1,7 @@
-"""Renders and tokenises a recorded request as vLLM does, from the auditor's own tokenizer and chat template.
+"""Renders and tokenises a request as vLLM does, from one's own tokenizer and chat template.
 
-A miner whose prompt tokens differ edited the template, stripped the system prompt or served another text.
+A gateway counts a prompt's tokens with it before it asks a miner. To an auditor it says more: a miner
+whose prompt tokens differ edited the template, stripped the system prompt or served another text.
 Defaults are those of `vllm/entrypoints/openai/*/protocol.py`; tests compare with vLLM's own renderer.
 """
 
@@ -11,14 +12,13 @@ from typing import Annotated, Any
 
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from shared.errors import ModelError, NotReproducible
+from shared.chat_templates import ChatTemplate
+from shared.conversations import conversation
+from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.receipts import MAX_CHOICES
-from validator.chat_templates import ChatTemplate
-from validator.conversations import conversation
-from validator.unquoted import unusual_field
+from shared.unquoted import unusual_field
 
 _UNSUPPORTED_FIELDS = (
     "chat_template",
@@ -64,35 +64,17 @@ class _CompletionBody(_Body):
     add_special_tokens: bool = True
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a local folder or a hub id.
-
-    Raises:
-        ModelError: there is none that can be loaded.
-    """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the tokenizer of {model} can't be loaded: {error}") from None
-    return tokenizer
-
-
 class PromptRenderer:
-    """Prompt token ids of recorded requests for one model; safe to use from one thread at a time."""
+    """Prompt token ids of requests for one model; safe to use from one thread at a time.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    Args:
+        tokenizer: of transformers, or a `TextTokenizer`, which has the three methods used here.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer: Any = tokenizer
         self._templates: dict[str, ChatTemplate] = {}
         self._reserved = set(inspect.signature(tokenizer.apply_chat_template).parameters)
-
-    @classmethod
-    def load(cls, model: str) -> "PromptRenderer":
-        """From a local folder or a hub id.
-
-        Raises:
-            ModelError: the model has no tokenizer that can be loaded.
-        """
-        return cls(load_tokenizer(model))
 
     def prompts(self, path: str, body: str) -> list[list[int]]:
         """Prompt token ids of each choice, by choice index: every prompt of a request comes `n` times.

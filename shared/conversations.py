@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared.chat_templates import ChatTemplate
 from shared.errors import NotReproducible
-from validator.chat_templates import ChatTemplate
-from validator.unquoted import part_type_in_words, role_in_words
+from shared.unquoted import part_type_in_words, role_in_words
 
 _TEXT_KEYS = {"text": "text", "refusal": "refusal"}
 """Content parts that are text: where each type keeps it."""

@@ -9,11 +9,11 @@ import pytest
 
 from shared.errors import NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
+from shared.prompt_rendering import PromptRenderer
 from tests.validator.auditor_examples import example_record
 from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import model_with_template
 from validator.delivered_text import _read
-from validator.prompt_rendering import PromptRenderer
 from validator.request_facts import facts_of
 from validator.sampling_request import sampling_request
 

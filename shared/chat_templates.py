@@ -1,7 +1,8 @@
 """What a chat template expects, read from its syntax tree in the way that vLLM reads it.
 
 vLLM hands message contents to a template either as text or as lists of parts, depending on whether the
-template loops over them (`vllm/renderers/hf.py`, `_detect_content_format`). An auditor must choose alike.
+template loops over them (`vllm/renderers/hf.py`, `_detect_content_format`). Whoever renders a prompt again
+must choose alike.
 """
 
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 
 import jinja2
 from jinja2 import nodes
-from transformers.utils import chat_template_utils
 
 from shared.errors import ModelError
+from shared.template_environment import compiled_template, template_environment
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class ChatTemplate:
         """Inspect a template.
 
         Raises:
-            ModelError: it is not a template that transformers compiles.
+            ModelError: it is no valid template.
         """
         try:
-            environment = chat_template_utils._compile_jinja_template(text).environment
-            root = environment.parse(text)
+            compiled_template(text)
+            root = template_environment().parse(text)
         except jinja2.TemplateError as error:
             raise ModelError(f"the model's chat template is not valid Jinja: {error}") from None
         return cls(
