@@ -208,6 +208,7 @@ def openapi_document(model: str) -> Schema:
     counted = _object({"input_tokens": _whole(0)}, "input_tokens")
     text = _object({"prompt": _TEXT}, "prompt")
     file_path = {"name": "sha256", "in": "path", "required": True, "schema": _TEXT}
+    request_path = {"name": "request_id", "in": "path", "required": True, "schema": _TEXT}
     model_path = {"name": "model", "in": "path", "required": True, "schema": _TEXT}
     paths: Schema = {
         "/": {"get": _operation("What this is", _OBJECT)},
@@ -245,12 +246,19 @@ def openapi_document(model: str) -> Schema:
                 _object({"model": name, "tokens": _list(_whole(0, 1 << 30))}, "tokens"),
             )
         },
+        "/v1/receipts/{request_id}": {
+            "get": _operation("Who answered a request, what it signed, and what its audit found", _OBJECT),
+            "parameters": [request_path],
+        },
+        "/ready": {"get": _operation("Whether requests can be served now", _OBJECT)},
+        "/metrics": {"get": _operation("Metrics for Prometheus", _OBJECT)},
         "/v1/calibration": {"get": _operation("Which calibration file is served", _OBJECT)},
         "/v1/calibration/{sha256}": {
             "get": _operation("The calibration file", _OBJECT),
             "parameters": [file_path],
         },
     }
+    paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": _TEXT}}
     paths["/v1/calibration/{sha256}"]["get"]["responses"]["200"]["content"] = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
     }

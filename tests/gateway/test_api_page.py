@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ PAGES_MODEL = "Qwen/Qwen2.5-7B-Instruct"
 CALIBRATION = PROJECT_ROOT / "localnet" / "calibration" / "SmolLM2-135M-Instruct.calibration"
 
 
-def commands(kind: str) -> Iterator[str]:
-    for match in re.finditer(r"^```sh(.*)\n((?:.*\n)*?)```$", PAGE, re.MULTILINE):
-        if match.group(1).strip() == kind:
-            yield match.group(2)
+def commands(kind: str) -> list[str]:
+    blocks = re.finditer(r"^```sh(.*)\n((?:.*\n)*?)```$", PAGE, re.MULTILINE)
+    return [block.group(2) for block in blocks if block.group(1).strip() == kind]
 
 
 async def run(gateway: RunningGateway, command: str) -> tuple[int, str]:
@@ -68,6 +66,7 @@ async def test_commands_that_show_an_error_show_it(tmp_path: Path, command: str)
 
 def test_the_page_has_a_command_for_every_address_that_is_served() -> None:
     shown = "\n".join([*commands(""), *commands("error")]).replace(PAGES_MODEL, "{model}")
+    shown = shown.replace("/v1/receipts/$ID", "/v1/receipts/{request_id}")
     shown = re.sub(r"/v1/calibration/\$\(.*\)", "/v1/calibration/{sha256}", shown)
     reached = set(re.findall(r"\$GATEWAY(/[a-z0-9_/.{}]*)", shown))
     assert reached == set(openapi_document(MODEL)["paths"])
@@ -79,5 +78,6 @@ def test_every_code_of_an_error_is_on_the_page() -> None:
     codes = {code for text in sources for code in re.findall(r'"([a-z]+(?:_[a-z]+)+)"', text)}
     told = {code for code in codes if f"`{code}`" in PAGE}
     internal = {"server_error", "invalid_request_error", "permission_error", "retry_after"}
+    internal |= {"http_version", "query_string", "raw_path"}
     kept = {"no_calibration", "calibration_not_found", "named_miner_unavailable", "invalid_http"}
     assert codes - told - internal - kept == set()

@@ -14,6 +14,7 @@ from tests.validator.auditor_examples import example_record
 from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import model_with_template
 from validator.delivered_text import _read
+from validator.model_tokenizer import load_tokenizer
 from validator.request_facts import facts_of
 from validator.sampling_request import sampling_request
 
@@ -82,7 +83,7 @@ def test_the_cases_do_lead_to_reasons() -> None:
 def test_what_a_template_says_of_a_message_is_not_repeated(tiny_model_folder: Path, tmp_path: Path) -> None:
     quoting = "{{ raise_exception('no ' + messages[0]['content']) }}"
     folder = model_with_template(tiny_model_folder, tmp_path / "model", quoting)
-    rendering = PromptRenderer.load(str(folder))
+    rendering = PromptRenderer(load_tokenizer(str(folder)))
     (said,) = reasons(rendering, CHAT_PATH, {"messages": [{"role": "user", "content": CANARY}]})
     assert "the chat template refuses it" in said
     assert CANARY not in said
