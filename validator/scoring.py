@@ -39,7 +39,7 @@ from validator.measurement import EpochInputs, MinerMeasures, Uid, measure_miner
 from validator.probe_findings import ProbeFindings, probe_results
 from validator.probe_words import copy_words, probe_remarks
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import is_rejected
+from validator.sequential_test import Standing, explanation, is_rejected
 
 Part = Annotated[float, Field(ge=0, le=1)]
 
@@ -138,9 +138,15 @@ def _rejection(miner: MinerMeasures, config: ScoringConfig) -> Iterable[str]:
         peak = max(rejected, key=lambda one: (one.log_evidence, one.support))
         yield (
             f"the sequential test rejects this hotkey: its evidence stood at {peak.log_evidence:.2f} in this "
-            f"epoch, the limit is {config.reject_log_evidence:.2f}, {peak.support} audits support it; "
+            f"epoch, the limit is {config.reject_log_evidence:.2f}, {peak.support} audits support it"
+            f"{_explained(peak)}; "
             f"it stands at {miner.after.log_evidence:.2f} now and falls with every audit that passes"
         )
+
+
+def _explained(standing: Standing) -> str:
+    best = explanation(standing)
+    return f"; what explains them best is {best}" if best else ""
 
 
 def _report(miner: MinerMeasures) -> dict[str, object]:
@@ -211,6 +217,7 @@ def _remarks(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig)
         yield f"{fails} of {audits} audits failed in this epoch and the last {config.history_epochs}"
     if miner.after.log_evidence > 0:
         limit = config.reject_log_evidence
-        yield f"the sequential test stands at {miner.after.log_evidence:.2f}; it rejects from {limit:.2f}"
+        stands = f"the sequential test stands at {miner.after.log_evidence:.2f}"
+        yield f"{stands}; it rejects from {limit:.2f}{_explained(miner.after)}"
     if audits < config.settled_audits:
         yield f"{audits} of {config.settled_audits} audits that settle the pass rate: it is provisional"

@@ -24,10 +24,11 @@ class ScoringConfig(Message):
     history_epochs: Annotated[int, Field(ge=0)] = 12
     """Earlier epochs whose audits still count, by hotkey: five hours of 25-minute epochs."""
 
-    reject_log_evidence: Annotated[float, Field(gt=0)] = 13.815510557964274
-    """ln(10⁶): evidence at which the sequential test rejects a miner. An honest one is rejected at most
-    once in 10⁶ audits on average (the bound on the average run length of Shin, Ramdas and Rinaldo 2024,
-    "E-detectors"; for likelihood ratios Lorden 1971): less than once in 10⁴ epochs of `max_audits`."""
+    reject_log_evidence: Annotated[float, Field(gt=0)] = 14.508658
+    """ln(2·10⁶), rounded up: evidence at which the sequential test rejects a miner. Its bettors' weights sum
+    to 2, so an honest one is rejected at most once in 10⁶ audits on average (the bound on the average run
+    length of Shin, Ramdas and Rinaldo 2024, "E-detectors"; for likelihood ratios Lorden 1971): less than once
+    in 10⁴ epochs of `max_audits`."""
     audit_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
     """Share of `reject_log_evidence` that one audit can add at most, so that no single one rejects. A smaller
     e-value is an e-value too, so the bound above stays. Two proven failures reject even with half a dozen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.detection.measuring import Measured
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import NEWCOMER, is_rejected, step
+from validator.sequential_test import NEWCOMER, advance, is_rejected
 from validator.verdicts import Verdict
 
 RESAMPLED_RUNS = 1000
@@ -73,7 +73,7 @@ def run_lengths(verdicts: Sequence[Verdict], config: ScoringConfig, seed: int) -
 def _run(verdicts: Sequence[Verdict], config: ScoringConfig, draw: random.Random) -> int | None:
     standing = NEWCOMER
     for number in range(1, LONGEST_RUN + 1):
-        standing = step(standing, draw.choice(verdicts), config).after
+        standing = advance(standing, draw.choice(verdicts), config)
         if is_rejected(standing, config):
             return number
     return None
