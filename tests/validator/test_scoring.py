@@ -58,7 +58,7 @@ def of(scores: Sequence[MinerScore], miner: Keypair) -> MinerScore:
 
 def past(miner: Keypair, passes: int, fails: int, epoch: int = 19, evidence: float = 0.0) -> MinerHistory:
     tally = EpochTally(epoch=epoch, passes=passes, fails=fails, inconclusive=0)
-    wealth = {WHOLE: (math.exp(evidence),)} if evidence else {}
+    wealth: dict[str, tuple[float, ...]] = {WHOLE: (math.exp(evidence),)} if evidence else {}
     test = Standing(
         log_evidence=evidence, support=fails, audits=passes + fails, passes_in_a_row=0, wealth=wealth
     )

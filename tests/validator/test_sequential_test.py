@@ -211,7 +211,7 @@ def audits_until_rejected(ratios: list[dict[str, float]], log_e: float = -0.3) -
 
 
 def test_what_one_family_explains_adds_up_from_audit_to_audit() -> None:
-    """Each audit alone is taken for an honest one; the weight of the family is paid once, its stake hardly."""
+    """Each audit alone is taken for an honest one; its family's weight is paid once, its stake hardly."""
     ratio = 4.0
     limit = LIMIT - math.log(WEIGHTS[FAMILY] / len(STAKES))
     needed = math.ceil(limit / math.log(1 - STAKES[-1] + STAKES[-1] * ratio))
@@ -281,12 +281,13 @@ def test_families_of_a_rejected_miner_are_scaled_down_with_the_evidence() -> Non
 
 
 def test_an_unknown_family_or_bettor_is_refused() -> None:
-    for wealth in (
+    strange: list[dict[str, tuple[float, ...]]] = [
         {"no family": (2.0,) * len(STAKES)},
         {FAMILY: (2.0,)},
         {WHOLE: (2.0, 2.0)},
         {WHOLE: (0.5,)},
-    ):
+    ]
+    for wealth in strange:
         with pytest.raises(ValidationError):
             Standing(log_evidence=0.0, support=0, audits=0, passes_in_a_row=0, wealth=wealth)
 
@@ -318,7 +319,7 @@ def test_a_published_standing_is_small() -> None:
 
 
 def honest_ratios(chance: random.Random) -> dict[str, float]:
-    """All families at once, each with a mean of 1 and as large as x in 1/x of audits; half of them together."""
+    """All families at once, each with a mean of 1; half of them are large in the same audits."""
     together = 1.0 - chance.random()
     uniform = {name: together if place % 2 else 1.0 - chance.random() for place, name in enumerate(WEIGHTS)}
     return {name: e_value(p_value) for name, p_value in uniform.items() if chance.random() < 0.7}
@@ -326,7 +327,7 @@ def honest_ratios(chance: random.Random) -> dict[str, float]:
 
 @pytest.mark.parametrize("limit", [100.0, 1000.0])
 def test_honest_miners_with_all_families_are_rejected_more_seldom_than_stated(limit: float) -> None:
-    """The bound is on the mean: limit / 2 audits until a rejection at least, so 2 × audits / limit of them."""
+    """Until a rejection it takes limit / 2 audits on average, so there are 2 × audits / limit of them."""
     config = ScoringConfig(reject_log_evidence=math.log(limit), audit_share=0.999)
     chance, audits = random.Random(97), 6000
     standing, alarms = NEWCOMER, 0
