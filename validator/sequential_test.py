@@ -160,7 +160,7 @@ def _bet(before: WealthByFamily, verdict: Verdict, config: ScoringConfig) -> Wea
     after = {WHOLE: tuple(max(1.0, one) * whole for one in before.get(WHOLE, (1.0,)))}
     for family in WEIGHTS:
         held, ratio = before.get(family), verdict.ratios.get(family)
-        if ratio is not None:
+        if ratio is not None and (held is not None or ratio > 1):
             factors = (min(most, 1 - stake + stake * ratio) for stake in STAKES)
             pairs = zip(held or (1.0,) * len(STAKES), factors, strict=True)
             after[family] = tuple(max(1.0, one) * factor for one, factor in pairs)
@@ -172,7 +172,7 @@ def _bet(before: WealthByFamily, verdict: Verdict, config: ScoringConfig) -> Wea
 def _kept(wealth: WealthByFamily) -> WealthByFamily:
     """Rounded as it is published, without families that have nothing left."""
     rounded = {
-        family: tuple(max(1.0, _digits(one, WEALTH_DIGITS)) for one in held)
+        family: tuple(_digits(one, WEALTH_DIGITS) if one > 1 else 1.0 for one in held)
         for family, held in wealth.items()
     }
     return {family: held for family, held in rounded.items() if max(held) > 1}
