@@ -46,6 +46,9 @@ STAKES = (0.125, 0.5, 0.875)
 at worst, with 7/8 -2.1, and of a ratio that is always the same all but ln(8/7) is won. A choice, even in
 between: three cost ln 3 once."""
 
+LARGEST_LOG = 230.0
+"""Bound on the logarithm of all wealth, and of what one audit counts: products stay finite whatever the limit."""
+
 EXPONENTIAL_DIGITS = 6
 """Significant digits to which exponentials are rounded. Processors may differ in the sixteenth."""
 
@@ -155,8 +158,8 @@ WealthByFamily = dict[str, tuple[float, ...]]
 
 
 def _bet(before: WealthByFamily, verdict: Verdict, config: ScoringConfig) -> WealthByFamily:
-    most = _digits(math.exp(config.audit_log_e_limit), EXPONENTIAL_DIGITS)
-    whole = _digits(math.exp(_counted(verdict, config)), EXPONENTIAL_DIGITS)
+    most = _exponential(config.audit_log_e_limit)
+    whole = _exponential(_counted(verdict, config))
     after = {WHOLE: tuple(max(1.0, one) * whole for one in before.get(WHOLE, (1.0,)))}
     for family in WEIGHTS:
         held, ratio = before.get(family), verdict.ratios.get(family)
@@ -198,6 +201,10 @@ def _weighed(family: str, held: tuple[float, ...]) -> float:
 
 def _log_evidence(wealth: WealthByFamily) -> float:
     return round(math.log(max(1.0, _total(wealth))), EVIDENCE_DECIMALS)
+
+
+def _exponential(logarithm: float) -> float:
+    return _digits(math.exp(min(logarithm, LARGEST_LOG)), EXPONENTIAL_DIGITS)
 
 
 def _digits(value: float, digits: int) -> float:
