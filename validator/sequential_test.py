@@ -47,7 +47,7 @@ at worst, with 7/8 -2.1, and of a ratio that is always the same all but ln(8/7) 
 between: three cost ln 3 once."""
 
 LARGEST_LOG = 230.0
-"""Bound on the logarithm of all wealth, and of what one audit counts: products stay finite whatever the limit."""
+"""Bound on the logarithm of all wealth, and of what one audit counts: products stay finite."""
 
 EXPONENTIAL_DIGITS = 6
 """Significant digits to which exponentials are rounded. Processors may differ in the sixteenth."""
@@ -182,7 +182,7 @@ def _kept(wealth: WealthByFamily) -> WealthByFamily:
 
 
 def _capped(wealth: WealthByFamily, config: ScoringConfig) -> WealthByFamily:
-    most = _digits(math.exp(config.evidence_cap * config.reject_log_evidence), EXPONENTIAL_DIGITS)
+    most = _exponential(config.evidence_cap * config.reject_log_evidence)
     total = _total(wealth)
     if total <= most:
         return wealth

@@ -280,6 +280,14 @@ def test_families_of_a_rejected_miner_are_scaled_down_with_the_evidence() -> Non
     assert 3 < audits < 40
 
 
+def test_a_limit_that_nothing_reaches_keeps_all_wealth_finite() -> None:
+    config, standing = ScoringConfig(reject_log_evidence=1e9), NEWCOMER
+    for number in range(20):
+        standing = advance(standing, tell(number, dict.fromkeys(WEIGHTS, 1e9), 1e9), config)
+        assert not is_rejected(standing, config)
+    assert max(max(held) for held in standing.wealth.values()) < math.inf
+
+
 def test_an_unknown_family_or_bettor_is_refused() -> None:
     strange: list[dict[str, tuple[float, ...]]] = [
         {"no family": (2.0,) * len(STAKES)},

@@ -24,11 +24,8 @@ def audit(number: int, **ratios: float) -> Verdict:
 
 
 def test_the_bound_is_the_limit_over_the_mean_logarithm_of_the_best_family() -> None:
-    row = [
-        audit(1, family=6.0, other=0.5),
-        audit(2, family=1.5, other=40.0),
-        audit(3, family=4.0, other=1e-40),
-    ]
+    ratios = [(6.0, 0.5), (1.5, 40.0), (4.0, 1e-40)]
+    row = [audit(number, family=one, other=other) for number, (one, other) in enumerate(ratios)]
     found = at_best(row, CONFIG)
     assert found is not None
     assert found.family == f"tokens drawn {FAMILY}"
