@@ -1,69 +1,196 @@
-"""Miners that are slow whenever everybody is asked: what they are paid for is the speed that they have then.
+"""What miners do while everybody is asked without pause: what they are paid for.
 
-With many hotkeys on a machine each slows another by little, and pairs are hard to tell. But in a round that
-asks everybody the machine works for all of them, and shares of its speed add up to one machine, however
-many there are. Let x be a miner's speed in such a round ÷ its speed alone, ÷ the upper eighth of all
-members' where that is below 1: what slows everybody, such as the gateway, slows nobody in particular.
+A round that asks everybody goes on for `full_round_ms`: each miner gets its next request as soon as it has
+answered the last. In that time a machine does the work of one machine, under however many hotkeys and in
+whatever order it serves them. And the requests are the auditor's own: nobody has their answers ready, and a
+new hotkey is measured like an old one.
 
-    factor = median of x,  where more rounds have x < 0.85 than a fair coin explains at α/3 ÷ number of miners
+    work of an answer = its tokens ÷ the speed that its shape allows (`validator/round_times.py`), in ms
+    rate of a miner   = Σ work ÷ Σ time in which it was asked, over the full rounds of the epoch
 
-A miner whose x is at least 0.85 in half of its rounds or more is found so at most once in 30,000 epochs, all
-miners together (the exact sign test; Bonferroni). A failed request is an x of 0.
+A miner is asked from its first request of the round on, until `full_round_ms` later or the epoch's end. Only
+the pauses after answers, which are the auditor's, are no time. A failed request is time without work, and so
+is the rest that the gateway gives the miner then; as many failures as its other requests have (`fault_ms`
+each) are excused, since reliability counts them. The answer under way at the end counts for
+
+    τ × usual rate × (2v − 1), within [0, 2 τ × usual rate]
+
+τ the time that it had, v its own rate ÷ the usual one: all of it for a machine of its own, nothing for one
+that was kept waiting, so that k hotkeys in a queue have not k answers under way. Whoever was in no full round
+of the epoch is measured by the newest one before; without any, it is not measured.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
-from validator.comparison import median
-from validator.exact_tests import sign_test_p_value
-from validator.round_history import RoundOutcome
+from validator.probe_rounds import MOST_REQUESTS, ProbeRound, RoundRequests
+from validator.request_facts import RequestFacts
+from validator.round_times import UNKNOWN, AloneTimes, Times
 from validator.scoring_config import ScoringConfig
 
-UPPER_PART = 8
-"""Of this many members one is at least as fast as the upper eighth."""
+Facts = Mapping[tuple[str, str], RequestFacts]
+"""Requests by key."""
+
+Whole = Annotated[int, Field(ge=0)]
 
 
-class SlowInFullRounds(Message):
-    """A miner that is slow when everybody is asked; `factor` is what its throughput is multiplied by."""
+class Spell(NamedTuple):
+    """One member's part in a full round.
+
+    Attributes:
+        work_ms: done, at a figure of 1.
+        asked_ms: time that counts; `failed_ms` of it failed requests and rests after them.
+        requests: that were made.
+    """
+
+    work_ms: float
+    asked_ms: int
+    failed_ms: int
+    requests: int
+
+    @property
+    def times(self) -> Times:
+        """What is handed to the next epochs: (work, time asked)."""
+        return Times(round(self.work_ms), self.asked_ms) if self.asked_ms else UNKNOWN
+
+
+class WorkDone(Message):
+    """What a miner did while everybody was asked.
+
+    Attributes:
+        rounds: full rounds in which it was asked, of this epoch or, if `earlier`, the newest before it.
+        work_ms, asked_ms: as in the module's formula; excused time is left out.
+        rate: work ÷ time; `usual` is that of its other answers, None when it has none.
+    """
 
     hotkey: Ss58
-    rounds: int
-    slow: int
-    factor: Annotated[float, Field(ge=0, le=1)]
-    p_value: Annotated[float, Field(ge=0, le=1)]
+    rounds: Whole
+    earlier: bool
+    work_ms: Whole
+    asked_ms: Whole
+    rate: Annotated[float, Field(ge=0)]
+    usual: float | None
 
 
-def slow_in_full_rounds(
-    outcomes: Sequence[RoundOutcome], miners: Iterable[str], config: ScoringConfig
-) -> list[SlowInFullRounds]:
-    """Those of `miners` of which it is certain, by hotkey."""
-    speeds: dict[str, list[float]] = {hotkey: [] for hotkey in sorted(miners)}
-    for one in outcomes:
-        if one.full:
-            for hotkey, speed in _speeds(one).items():
-                speeds.get(hotkey, []).append(speed)
-    level = config.probe_family_alpha / 3 / max(1, len(speeds))
-    found = [_judged(hotkey, own, config.full_round_speed) for hotkey, own in speeds.items() if own]
-    return [one for one in found if one.p_value <= level]
+def spells(
+    held: ProbeRound, facts: Facts, alone: AloneTimes, config: ScoringConfig, newest_ms: int
+) -> Mapping[str, Spell]:
+    """Every member's part in a full round, by hotkey; empty when no request of it is known.
+
+    Args:
+        newest_ms: when the last request of the epoch ended: what came later is not known.
+    """
+    made = {member.hotkey: _made(member, facts) for member in held.asked}
+    starts = [own[0].started_at_ms for own in made.values() if own]
+    if not starts:
+        return {}
+    found = {}
+    for hotkey, own in made.items():
+        start_ms = own[0].started_at_ms if own else min(starts)
+        end_ms = max(start_ms, min(start_ms + config.full_round_ms, newest_ms))
+        found[hotkey] = _Clockwork(start_ms, end_ms, alone).over(own)
+    return found
 
 
-def _speeds(outcome: RoundOutcome) -> Mapping[str, float]:
-    """x of each member of whom anything is known."""
-    known = {hotkey: speed for hotkey, times in outcome.members.items() if (speed := times.speed) is not None}
-    ordered = sorted(known.values(), reverse=True)
-    usual = min(1.0, ordered[len(ordered) // UPPER_PART]) if ordered else 1.0
-    return {hotkey: speed / usual for hotkey, speed in known.items()} if usual else {}
+def _made(member: RoundRequests, facts: Facts) -> list[RequestFacts]:
+    own = [one for name in member.request_ids if (one := facts.get((name, member.hotkey)))]
+    return sorted(own, key=lambda one: (one.started_at_ms, one.finished_at_ms))
 
 
-def _judged(hotkey: str, speeds: Sequence[float], limit: float) -> SlowInFullRounds:
-    slow = sum(speed < limit for speed in speeds)
-    return SlowInFullRounds(
+@dataclass(frozen=True)
+class _Clockwork:
+    """The time from `start_ms` to `end_ms`, taken apart."""
+
+    start_ms: int
+    end_ms: int
+    alone: AloneTimes
+
+    def over(self, requests: Sequence[RequestFacts]) -> Spell:
+        """A member's part; its requests are in order of time."""
+        work: list[float] = []
+        answering_ms = failed_ms = 0
+        at_ms, resting = self.start_ms, False
+        for one in requests:
+            begun_ms, ended_ms = min(one.started_at_ms, self.end_ms), min(one.finished_at_ms, self.end_ms)
+            failed_ms += max(0, begun_ms - at_ms) if resting else 0
+            resting = one.outcome in ("failed", "refused")
+            if resting:
+                failed_ms += ended_ms - begun_ms
+            elif one.outcome == "answered":
+                answering_ms += ended_ms - begun_ms
+                work.append(self._work_ms(one))
+            at_ms = max(at_ms, ended_ms)
+        hanging_ms = self.end_ms - at_ms if len(requests) < MOST_REQUESTS else 0
+        failed_ms += hanging_ms if resting else 0
+        asked_ms = answering_ms + failed_ms + (0 if resting else hanging_ms)
+        return Spell(math.fsum(work), asked_ms, failed_ms, len(requests))
+
+    def _work_ms(self, answer: RequestFacts) -> float:
+        work_ms = self.alone.work_ms(answer) or 0.0
+        if answer.finished_at_ms <= self.end_ms:
+            return work_ms
+        usual = self.alone.figure(answer.miner_hotkey)
+        if usual is None or answer.started_at_ms >= self.end_ms:
+            return 0.0
+        had_ms = self.end_ms - answer.started_at_ms
+        own = work_ms / (answer.finished_at_ms - answer.started_at_ms) / usual
+        return had_ms * usual * min(2.0, max(0.0, 2 * own - 1))
+
+
+def work_done(
+    found: Sequence[Mapping[str, Spell]],
+    before: Iterable[Mapping[str, Times]],
+    failing: Mapping[str, float],
+    alone: AloneTimes,
+    config: ScoringConfig,
+) -> list[WorkDone]:
+    """What each miner did, by hotkey.
+
+    Args:
+        found: the spells of this epoch's full rounds.
+        before: the times of earlier full rounds, newest first.
+        failing: of each miner, the share of its requests outside of full rounds that failed.
+    """
+    own: dict[str, list[Spell]] = {}
+    for one in found:
+        for hotkey, spell in one.items():
+            own.setdefault(hotkey, []).append(spell)
+    done = {
+        hotkey: _summed(hotkey, parts, failing.get(hotkey, 0.0), alone, config)
+        for hotkey, parts in own.items()
+        if any(part.asked_ms for part in parts)
+    }
+    for members in before:
+        for hotkey, times in members.items():
+            if hotkey not in done and times.took_ms:
+                done[hotkey] = _work(hotkey, 1, True, times.alone_ms, times.took_ms, alone)
+    return [done[hotkey] for hotkey in sorted(done)]
+
+
+def _summed(
+    hotkey: str, parts: Sequence[Spell], failing: float, alone: AloneTimes, config: ScoringConfig
+) -> WorkDone:
+    requests, failed_ms = sum(part.requests for part in parts), sum(part.failed_ms for part in parts)
+    excused_ms = min(failed_ms, round(failing * requests * config.fault_ms))
+    asked_ms = sum(part.asked_ms for part in parts) - excused_ms
+    work_ms = round(math.fsum(part.work_ms for part in parts))
+    return _work(hotkey, len(parts), False, work_ms, asked_ms, alone)
+
+
+def _work(
+    hotkey: str, rounds: int, earlier: bool, work_ms: int, asked_ms: int, alone: AloneTimes
+) -> WorkDone:
+    return WorkDone(
         hotkey=hotkey,
-        rounds=len(speeds),
-        slow=slow,
-        factor=min(1.0, median(speeds) or 0.0),
-        p_value=sign_test_p_value(slow, len(speeds)),
+        rounds=rounds,
+        earlier=earlier,
+        work_ms=work_ms,
+        asked_ms=asked_ms,
+        rate=work_ms / max(1, asked_ms),
+        usual=alone.figure(hotkey),
     )

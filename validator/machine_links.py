@@ -5,10 +5,9 @@ down, the rounds in which i and j were members are a random choice among i's rou
 ranks like its others: the Mann-Whitney test of that is exact (`validator/exact_tests.py`), whatever speeds
 depend on: the time of day, the load, the lengths of answers. A failed request counts as speed 0.
 
-i is linked to j when the p-value is at most α/3 ÷ (number of ordered pairs); the other thirds are for
-`validator/full_rounds.py` and `validator/machine_crowds.py`, and α = 10⁻⁴: among honest miners at most one
-epoch in 10,000 links anybody (Bonferroni). That holds for each epoch; epochs look at the same rounds again,
-so links come in runs, which makes them rarer, not more frequent. Before the test, i's speeds are ÷ their
+i is linked to j when the p-value is at most α ÷ (number of ordered pairs), and α = 10⁻⁴: among honest miners
+at most one epoch in 10,000 links anybody (Bonferroni). That holds for each epoch; epochs look at the same
+rounds again, so links come in runs, which makes them rarer. Before the test, i's speeds are ÷ their
 median over rounds with as many requests and as many *other* slow miners, those whose speed is below 3/4 in
 a quarter of their rounds: with four hotkeys on a machine, what one of them adds would be lost in what the
 others do. Nothing of that looks at whether j was a member.
@@ -61,7 +60,7 @@ def find_links(outcomes: Sequence[RoundOutcome], miners: Iterable[str], config: 
     taken = {hotkey: memberships(hotkey, halves) for hotkey in sorted(miners)}
     measured = [hotkey for hotkey, rounds in taken.items() if rounds]
     slow = frozenset(hotkey for hotkey in measured if _is_slow(taken[hotkey]))
-    level = config.probe_family_alpha / 3 / max(1, len(measured) * (len(measured) - 1))
+    level = config.probe_family_alpha / max(1, len(measured) * (len(measured) - 1))
     found = (_link(slowed, by, taken[slowed], slow, level) for slowed, by in permutations(measured, 2))
     return [one for one in found if one is not None]
 

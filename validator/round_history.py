@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.identifiers import Hex32, Message, Ss58
+from validator.full_rounds import Spell, spells
 from validator.probe_rounds import ProbeRound
 from validator.request_facts import RequestFacts
-from validator.round_times import Times, round_times
+from validator.round_times import AloneTimes, Times, round_times
 from validator.scoring_config import ScoringConfig
 
 Place = Annotated[int, Field(ge=0)]
@@ -21,7 +22,8 @@ class PastRound(Message):
 
     Attributes:
         miners: who could have been a member.
-        members: (place, milliseconds alone, milliseconds taken), as in `validator.round_times.Times`.
+        members: (place, milliseconds alone, milliseconds taken), as in `validator.round_times.Times`; of a
+            round that asks everybody (place, work, time asked), as in `validator.full_rounds.Spell.times`.
     """
 
     block: Whole
@@ -68,7 +70,11 @@ NO_ROUND_INPUTS = RoundInputs()
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """One round: who could have been asked, and how it went for those who were, by hotkey."""
+    """One round: who could have been asked, and how it went for those who were, by hotkey.
+
+    Times of a round that asks everybody are (work, time asked): of who did nothing both kinds have a first
+    part of 0.
+    """
 
     block: int
     full: bool
@@ -77,18 +83,47 @@ class RoundOutcome:
     members: Mapping[str, Times]
 
 
-def outcomes(
-    inputs: RoundInputs, requests: Sequence[RequestFacts], config: ScoringConfig
-) -> list[RoundOutcome]:
-    """The newest `round_window` rounds up to this epoch's, oldest first."""
-    past = [_outcome(one, inputs.history.hotkeys) for one in inputs.history.rounds]
+@dataclass(frozen=True)
+class EpochRounds:
+    """An epoch's rounds, read.
+
+    Attributes:
+        before: rounds of earlier epochs, oldest first; `new` those of this one.
+        spells: of this epoch's full rounds.
+        alone: what answers outside of rounds say.
+    """
+
+    before: Sequence[RoundOutcome]
+    new: Sequence[RoundOutcome]
+    spells: Sequence[Mapping[str, Spell]]
+    alone: AloneTimes
+
+    def newest(self, config: ScoringConfig) -> list[RoundOutcome]:
+        """The newest `round_window` rounds up to this epoch's, oldest first."""
+        return [*self.before, *self.new][-config.round_window :]
+
+
+def read_rounds(inputs: RoundInputs, requests: Sequence[RequestFacts], config: ScoringConfig) -> EpochRounds:
+    """How an epoch's rounds went, beside those before."""
     held = sorted(inputs.rounds, key=lambda one: one.block)
-    times = round_times(requests, held, config)
+    alone = AloneTimes.outside(requests, held, config)
+    facts = {one.key: one for one in requests}
+    newest_ms = max((one.finished_at_ms for one in requests), default=0)
+    worked = {one.block: spells(one, facts, alone, config, newest_ms) for one in held if one.full}
     new = [
-        RoundOutcome(one.block, one.full, one.requests_each, frozenset(one.miners), members)
-        for one, members in zip(held, times, strict=True)
+        RoundOutcome(
+            one.block,
+            one.full,
+            one.requests_each,
+            frozenset(one.miners),
+            {hotkey: spell.times for hotkey, spell in worked[one.block].items()}
+            if one.full
+            else round_times(one, facts, alone, config),
+        )
+        for one in held
     ]
-    return [*past, *new][-config.round_window :]
+    past = [_outcome(one, inputs.history.hotkeys) for one in inputs.history.rounds]
+    return EpochRounds(past, new, list(worked.values()), alone)
 
 
 def _outcome(past: PastRound, hotkeys: Sequence[str]) -> RoundOutcome:
@@ -103,7 +138,7 @@ def _outcome(past: PastRound, hotkeys: Sequence[str]) -> RoundOutcome:
 
 
 def carry_rounds(inputs: RoundInputs, found: Sequence[RoundOutcome]) -> RoundHistory:
-    """The history that the next epoch starts with; `found` are this epoch's `outcomes`."""
+    """The history that the next epoch starts with; `found` are the newest rounds."""
     hotkeys = sorted({hotkey for one in found for hotkey in one.miners})
     places = {hotkey: place for place, hotkey in enumerate(hotkeys)}
     return RoundHistory(

@@ -65,24 +65,29 @@ class ScoringConfig(Message):
     """Added to both sides when times to first token are compared: people don't feel smaller differences."""
 
     round_share: Share = 0.192
-    """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch, of which
-    each miner is asked in 16. With fewer, hotkeys of one machine are paid twice for longer."""
-    full_round_share: Share = 0.33
-    """Share of rounds that ask every miner: a machine under however many hotkeys then works for all."""
+    """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch."""
+    full_round_share: Share = 0.25
+    """Share of rounds that ask every miner: some six in an epoch, and one epoch in 400 without any."""
+    full_round_ms: Annotated[int, Field(ge=1, le=60_000)] = 24_000
+    """How long such a round asks each miner again as soon as it has answered. With six of them an epoch's
+    work of a miner that writes 80 tokens a second rests on some fifty answers (`bench.incentives`), which are
+    a tenth of what one stream of it can write."""
+    fault_ms: Annotated[int, Field(ge=0)] = 3_000
+    """What one failed request costs of such a round: a second until it is given up, and the 2 s that the
+    gateway lets a miner rest then (`gateway/routing.py`)."""
+    usual_margin: Annotated[float, Field(ge=1)] = 1.1
+    """A miner is paid for what it does in full rounds, up to so many times what it usually does. Chance alone
+    takes the two of an honest miner 4 % apart (standard deviation, `bench.incentives`)."""
     wide_round_share: Share = 0.17
     wide_round_requests: Annotated[int, Field(ge=2, le=16)] = 3
     """So large a share of rounds asks so many requests of each member at once."""
     round_window: Annotated[int, Field(ge=1)] = 192
-    """Newest rounds that are compared: eight epochs of them, about 64 that ask everybody, and of the others
-    some 32 with each pair of miners and 32 with one of them alone. Hotkeys of one machine are told after two
-    or three epochs (`bench.incentives`)."""
+    """Newest rounds that are compared: eight epochs of them, about 48 that ask everybody, and of the others
+    some 36 with each pair of miners and 36 with one of them alone."""
     round_min_tokens: Annotated[int, Field(ge=1)] = 16
     """An answer with fewer output tokens says nothing about speed in a round."""
     probe_family_alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Chance that any honest miner is found to share a machine in an epoch, all together (Bonferroni)."""
-    full_round_speed: Share = 0.85
-    """Share of its usual speed: a miner that is slower in most rounds that ask everybody is paid for what it
-    has then."""
 
     @property
     def audit_log_e_limit(self) -> float:
