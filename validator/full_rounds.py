@@ -10,8 +10,8 @@ new hotkey is measured like an old one.
 
 A miner is asked from its first request of the round on, until `full_round_ms` later or the epoch's end. Only
 the pauses after answers, which are the auditor's, are no time. A failed request is time without work, and so
-is the rest that the gateway gives the miner then; as many failures as its other requests have (`fault_ms`
-each) are excused, since reliability counts them. The answer under way at the end counts for
+is the rest that the gateway gives the miner then; of that so large a share of its time is excused as its other
+requests fail, since reliability counts those. The answer under way at the end counts for
 
     τ × usual rate × (2v − 1), within [0, 2 τ × usual rate]
 
@@ -45,13 +45,11 @@ class Spell(NamedTuple):
     Attributes:
         work_ms: done, at a figure of 1.
         asked_ms: time that counts; `failed_ms` of it failed requests and rests after them.
-        requests: that were made.
     """
 
     work_ms: float
     asked_ms: int
     failed_ms: int
-    requests: int
 
     @property
     def times(self) -> Times:
@@ -128,7 +126,7 @@ class _Clockwork:
         hanging_ms = self.end_ms - at_ms if len(requests) < MOST_REQUESTS else 0
         failed_ms += hanging_ms if resting else 0
         asked_ms = answering_ms + failed_ms + (0 if resting else hanging_ms)
-        return Spell(math.fsum(work), asked_ms, failed_ms, len(requests))
+        return Spell(math.fsum(work), asked_ms, failed_ms)
 
     def _work_ms(self, answer: RequestFacts) -> float:
         work_ms = self.alone.work_ms(answer) or 0.0
@@ -147,7 +145,6 @@ def work_done(
     before: Iterable[Mapping[str, Times]],
     failing: Mapping[str, float],
     alone: AloneTimes,
-    config: ScoringConfig,
 ) -> list[WorkDone]:
     """What each miner did, by hotkey.
 
@@ -161,7 +158,7 @@ def work_done(
         for hotkey, spell in one.items():
             own.setdefault(hotkey, []).append(spell)
     done = {
-        hotkey: _summed(hotkey, parts, failing.get(hotkey, 0.0), alone, config)
+        hotkey: _summed(hotkey, parts, failing.get(hotkey, 0.0), alone)
         for hotkey, parts in own.items()
         if any(part.asked_ms for part in parts)
     }
@@ -172,14 +169,11 @@ def work_done(
     return [done[hotkey] for hotkey in sorted(done)]
 
 
-def _summed(
-    hotkey: str, parts: Sequence[Spell], failing: float, alone: AloneTimes, config: ScoringConfig
-) -> WorkDone:
-    requests, failed_ms = sum(part.requests for part in parts), sum(part.failed_ms for part in parts)
-    excused_ms = min(failed_ms, round(failing * requests * config.fault_ms))
-    asked_ms = sum(part.asked_ms for part in parts) - excused_ms
+def _summed(hotkey: str, parts: Sequence[Spell], failing: float, alone: AloneTimes) -> WorkDone:
+    asked_ms = sum(part.asked_ms for part in parts)
+    excused_ms = min(sum(part.failed_ms for part in parts), round(failing * asked_ms))
     work_ms = round(math.fsum(part.work_ms for part in parts))
-    return _work(hotkey, len(parts), False, work_ms, asked_ms, alone)
+    return _work(hotkey, len(parts), False, work_ms, asked_ms - excused_ms, alone)
 
 
 def _work(

@@ -85,7 +85,7 @@ def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
     links = find_links(found, miners, config)
     findings = ProbeFindings(
         rounds=len(found),
-        work=tuple(one for one in _work(inputs, rounds, config) if one.hotkey in miners),
+        work=tuple(one for one in _work(inputs, rounds) if one.hotkey in miners),
         links=tuple(links),
         shared_machines=tuple(shared_machines(found, links)),
         concurrency=tuple(_concurrency(found, miners)),
@@ -96,7 +96,7 @@ def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
     return ProbeResults(findings=findings, rounds_after=carry_rounds(inputs.rounds, found))
 
 
-def _work(inputs: EpochInputs, rounds: EpochRounds, config: ScoringConfig) -> list[WorkDone]:
+def _work(inputs: EpochInputs, rounds: EpochRounds) -> list[WorkDone]:
     asked = requests_of(held for held in inputs.rounds.rounds if held.full)
     ended: dict[str, list[bool]] = {}
     for one in inputs.requests:
@@ -104,7 +104,7 @@ def _work(inputs: EpochInputs, rounds: EpochRounds, config: ScoringConfig) -> li
             ended.setdefault(one.miner_hotkey, []).append(one.outcome == "failed")
     failing = {hotkey: sum(failed) / len(failed) for hotkey, failed in ended.items()}
     before = (one.members for one in reversed(rounds.before) if one.full)
-    return work_done(rounds.spells, before, failing, rounds.alone, config)
+    return work_done(rounds.spells, before, failing, rounds.alone)
 
 
 def _concurrency(found: Sequence[RoundOutcome], miners: Iterable[str]) -> Iterable[Concurrency]:

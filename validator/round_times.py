@@ -6,7 +6,7 @@ the round is measured by, and the draw of its members can't have had a part in i
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from validator.comparison import Polished, Sample, polish, speed, speed_sample
@@ -34,6 +34,8 @@ class Times(NamedTuple):
 
 UNKNOWN = Times(0, 0)
 
+Shape = Callable[[RequestFacts], Hashable]
+
 
 class AloneTimes:
     """What answers take each miner alone, learned from `answers`.
@@ -43,8 +45,16 @@ class AloneTimes:
     """
 
     def __init__(self, answers: Iterable[RequestFacts], client_share: float = 0.0) -> None:
-        taken = list(answers)
-        self._levels = [(shape, _polished(taken, shape, fewest, client_share)) for shape, fewest in _LEVELS]
+        self._answers, self._client_share = list(answers), client_share
+        self._known: dict[int, Polished] = {}
+
+    @property
+    def _levels(self) -> Iterator[tuple[Shape, Polished]]:
+        """What is known, finest first; coarser kinds are looked at where finer ones don't do."""
+        for level, (shape, fewest) in enumerate(_LEVELS):
+            if level not in self._known:
+                self._known[level] = _polished(self._answers, shape, fewest, self._client_share)
+            yield shape, self._known[level]
 
     @classmethod
     def outside(
@@ -95,7 +105,7 @@ def _any(_: RequestFacts) -> Hashable:
     return None
 
 
-_LEVELS: Sequence[tuple[Callable[[RequestFacts], Hashable], int]] = (
+_LEVELS: Sequence[tuple[Shape, int]] = (
     (_whole_shape, 2), (_output_length, 2), (_any, 1),
 )  # fmt: skip
 """Kinds of shapes, finest first, and how many miners must have seen one for it to be known."""
@@ -103,7 +113,7 @@ _LEVELS: Sequence[tuple[Callable[[RequestFacts], Hashable], int]] = (
 
 def _polished(
     answers: Sequence[RequestFacts],
-    shape: Callable[[RequestFacts], Hashable],
+    shape: Shape,
     fewest: int,
     client_share: float,
 ) -> Polished:

@@ -72,9 +72,6 @@ class ScoringConfig(Message):
     """How long such a round asks each miner again as soon as it has answered. With six of them an epoch's
     work of a miner that writes 80 tokens a second rests on some fifty answers (`bench.incentives`), which are
     a tenth of what one stream of it can write."""
-    fault_ms: Annotated[int, Field(ge=0)] = 3_000
-    """What one failed request costs of such a round: a second until it is given up, and the 2 s that the
-    gateway lets a miner rest then (`gateway/routing.py`)."""
     usual_margin: Annotated[float, Field(ge=1)] = 1.1
     """A miner is paid for what it does in full rounds, up to so many times what it usually does. Chance alone
     takes the two of an honest miner 4 % apart (standard deviation, `bench.incentives`)."""

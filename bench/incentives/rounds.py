@@ -35,9 +35,13 @@ class Call:
 
     def request(self, uid: int, number: int) -> Arrival:
         """A member's request, the same whatever else is played; nobody's own."""
-        chance = random.Random(f"{self.block.hash}/{uid}/{number}")
-        drawn = arrival(number, self.at_s, chance, synthetic=True)
-        return replace(drawn, owner=1.0, pressed=self.full)
+        return _request(self.block.hash, self.at_s, self.full, uid, number)
+
+
+@lru_cache(maxsize=1 << 17)
+def _request(block_hash: str, at_s: float, full: bool, uid: int, number: int) -> Arrival:
+    drawn = arrival(number, at_s, random.Random(f"{block_hash}/{uid}/{number}"), synthetic=True)
+    return replace(drawn, owner=1.0, pressed=full)
 
 
 def calls(epoch: int, config: ScoringConfig) -> Sequence[Call]:

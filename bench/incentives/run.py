@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bench.incentives.audits import STAND_IN_NOISE, Audits, read_noise
 from bench.incentives.config import IncentivesConfig
-from bench.incentives.measuring import Earned, Measuring, false_links, luck, speed_incomes
+from bench.incentives.measuring import Earned, false_links, luck, speed_incomes
+from bench.incentives.playing import earned_by
 from bench.incentives.population import NEIGHBOURS, SUBJECT
 from bench.incentives.simulation import World, draw_world
 from bench.incentives.strategies import HARMS, STRATEGIES, Strategy
@@ -52,8 +53,11 @@ def wanted(names: str) -> list[Strategy]:
     return [known[name] for name in asked]
 
 
-def run(config: IncentivesConfig, say: Say) -> list[Earned]:
+def run(config: IncentivesConfig, say: Say, tell: Say = lambda _: None) -> list[Earned]:
     """Play the strategies and print the tables.
+
+    Args:
+        say: prints what was found; `tell` what is being done.
 
     Raises:
         ConfigError: a strategy is not known.
@@ -68,10 +72,13 @@ def run(config: IncentivesConfig, say: Say) -> list[Earned]:
         f"and {len(NEIGHBOURS)} honest ones. Assumed of cheats (bench/incentives/cheats.py):"
     )
     say(plain(CHEAT_HEAD, cheat_lines()) + "\n")
-    measuring = Measuring(world, config.registration_epochs)
-    earned = [measuring.earned(one, SUBJECT if one in HARMS else None) for one in strategies]
+    earned = []
+    for one in earned_by([one.name for one in strategies], world, config):
+        earned.append(one)
+        tell(f"{len(earned)} of {len(strategies)} played: {one.strategy.name} {one.income:.3f}")
     _say_tables(earned, say)
     if config.strategies == "all":
+        tell("playing honest miners of several speeds, and two identical ones")
         _say_fairness(config, world, say)
     if config.json is not None:
         _write(earned, config.json)

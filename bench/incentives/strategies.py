@@ -65,8 +65,8 @@ Serve = Callable[[Arrival, Situation], Conduct]
 
 Together = Literal["share", "queue", "turns", "shortest", "choosy", "drop", "alternate"]
 """What a machine does when several of its hotkeys are asked at once: works for all of them; or for one at a
-time, in a fixed order, as they were asked, the shortest first, what is worth most first; or resets the others'
-connections, those of all but the first, or but one that changes from round to round."""
+time, in a fixed order, as they were asked, the shortest first, what is worth most first; or resets the
+others' connections, those of all but the first, or but one that changes from round to round."""
 
 
 def _never(_: Situation) -> bool:
@@ -280,3 +280,8 @@ HARMS = (
              else RESET if arrival.at_s > 750 else Conduct(trace=replace(UNANSWERED, speed=1.0))),
 )  # fmt: skip
 """What happens to honest miners."""
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy or harm of that name, which must exist."""
+    return next(one for one in (*STRATEGIES, *HARMS) if one.name == name)
