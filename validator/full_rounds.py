@@ -6,18 +6,23 @@ whatever order it serves them. And the requests are the auditor's own: nobody ha
 new hotkey is measured like an old one.
 
     work of an answer = its tokens ÷ the speed that its shape allows (`validator/round_times.py`), in ms
-    rate of a miner   = Σ work ÷ Σ time in which it was asked, over the full rounds of the epoch
+    rate of an epoch  = Σ work ÷ Σ time in which it was asked, over its full rounds
+    rate of a miner   = the same over this epoch and those of the `work_window` epochs before it whose rates
+                        are like this one's: neither is more than `rate_band` times the other
 
 A miner is asked from its first request of the round on, until `full_round_ms` later or the epoch's end. Only
 the pauses after answers, which are the auditor's, are no time. A failed request is time without work, and so
-is the rest that the gateway gives the miner then; of that so large a share of its time is excused as its other
-requests fail, since reliability counts those. The answer under way at the end counts for
+is the rest that the gateway gives the miner then; of that so large a share of its time is excused as its
+other requests fail, since reliability counts those. The answer under way at the end counts for
 
     τ × usual rate × (2v − 1), within [0, 2 τ × usual rate]
 
 τ the time that it had, v its own rate ÷ the usual one: all of it for a machine of its own, nothing for one
-that was kept waiting, so that k hotkeys in a queue have not k answers under way. Whoever was in no full round
-of the epoch is measured by the newest one before; without any, it is not measured.
+that was kept waiting, so that k hotkeys in a queue have not k answers under way.
+
+Several epochs make luck smaller. Only those like this one count, so that another machine, or a second hotkey
+on it, is seen in the first epoch. Whoever was in no full round of the epoch is measured by the newest one
+before in which it was; without any, it is not measured.
 """
 
 import math
@@ -61,16 +66,17 @@ class WorkDone(Message):
     """What a miner did while everybody was asked.
 
     Attributes:
-        rounds: full rounds in which it was asked, of this epoch or, if `earlier`, the newest before it.
-        work_ms, asked_ms: as in the module's formula; excused time is left out.
-        rate: work ÷ time; `usual` is that of its other answers, None when it has none.
+        rounds: full rounds of this epoch in which it was asked; if none, the newest epoch before counts.
+        work_ms, asked_ms: of that epoch, excused time left out.
+        epochs: how many are added up.
+        rate: that it is paid for; `usual` is that of its other answers, None when it has none.
     """
 
     hotkey: Ss58
     rounds: Whole
-    earlier: bool
     work_ms: Whole
     asked_ms: Whole
+    epochs: Annotated[int, Field(ge=1)]
     rate: Annotated[float, Field(ge=0)]
     usual: float | None
 
@@ -145,46 +151,60 @@ def work_done(
     before: Iterable[Mapping[str, Times]],
     failing: Mapping[str, float],
     alone: AloneTimes,
+    config: ScoringConfig,
 ) -> list[WorkDone]:
     """What each miner did, by hotkey.
 
     Args:
         found: the spells of this epoch's full rounds.
-        before: the times of earlier full rounds, newest first.
+        before: (work, time) of earlier epochs, newest first.
         failing: of each miner, the share of its requests outside of full rounds that failed.
     """
     own: dict[str, list[Spell]] = {}
     for one in found:
         for hotkey, spell in one.items():
             own.setdefault(hotkey, []).append(spell)
-    done = {
-        hotkey: _summed(hotkey, parts, failing.get(hotkey, 0.0), alone)
-        for hotkey, parts in own.items()
-        if any(part.asked_ms for part in parts)
-    }
-    for members in before:
-        for hotkey, times in members.items():
-            if hotkey not in done and times.took_ms:
-                done[hotkey] = _work(hotkey, 1, True, times.alone_ms, times.took_ms, alone)
-    return [done[hotkey] for hotkey in sorted(done)]
+    earlier = list(before)
+    hotkeys = {*own, *(hotkey for one in earlier for hotkey in one)}
+    done = [
+        _done(hotkey, own.get(hotkey, ()), earlier, failing.get(hotkey, 0.0), alone, config)
+        for hotkey in sorted(hotkeys)
+    ]
+    return [one for one in done if one is not None]
 
 
-def _summed(hotkey: str, parts: Sequence[Spell], failing: float, alone: AloneTimes) -> WorkDone:
+def _done(
+    hotkey: str,
+    parts: Sequence[Spell],
+    before: Sequence[Mapping[str, Times]],
+    failing: float,
+    alone: AloneTimes,
+    config: ScoringConfig,
+) -> WorkDone | None:
+    epochs = [_summed(parts, failing), *(one[hotkey] for one in before if hotkey in one)]
+    known = [one for one in epochs if one.took_ms]
+    if not known:
+        return None
+    now, like = known[0], [one for one in known if _alike(known[0], one, config.rate_band)]
+    return WorkDone(
+        hotkey=hotkey,
+        rounds=sum(1 for part in parts if part.asked_ms),
+        work_ms=now.alone_ms,
+        asked_ms=now.took_ms,
+        epochs=len(like),
+        rate=sum(one.alone_ms for one in like) / sum(one.took_ms for one in like),
+        usual=alone.figure(hotkey),
+    )
+
+
+def _summed(parts: Sequence[Spell], failing: float) -> Times:
     asked_ms = sum(part.asked_ms for part in parts)
     excused_ms = min(sum(part.failed_ms for part in parts), round(failing * asked_ms))
     work_ms = round(math.fsum(part.work_ms for part in parts))
-    return _work(hotkey, len(parts), False, work_ms, asked_ms - excused_ms, alone)
+    return Times(work_ms, asked_ms - excused_ms) if asked_ms > excused_ms else UNKNOWN
 
 
-def _work(
-    hotkey: str, rounds: int, earlier: bool, work_ms: int, asked_ms: int, alone: AloneTimes
-) -> WorkDone:
-    return WorkDone(
-        hotkey=hotkey,
-        rounds=rounds,
-        earlier=earlier,
-        work_ms=work_ms,
-        asked_ms=asked_ms,
-        rate=work_ms / max(1, asked_ms),
-        usual=alone.figure(hotkey),
-    )
+def _alike(one: Times, other: Times, band: float) -> bool:
+    """Whether neither rate is more than `band` times the other."""
+    this, that = one.alone_ms * other.took_ms, other.alone_ms * one.took_ms
+    return this <= band * that and that <= band * this

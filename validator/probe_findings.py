@@ -11,7 +11,7 @@ from validator.measurement import EpochInputs
 from validator.repeated_commitments import RepeatedCommitment, repeated_commitments
 from validator.round_failures import JointFailures, joint_failures
 from validator.round_history import EpochRounds, RoundHistory, RoundOutcome, carry_rounds, read_rounds
-from validator.round_times import requests_of
+from validator.round_times import Times, requests_of
 from validator.scoring_config import ScoringConfig
 from validator.shared_machines import SharedMachine, shared_machines
 
@@ -82,10 +82,11 @@ def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
     rounds = read_rounds(inputs.rounds, inputs.requests, config)
     found = rounds.newest(config)
     miners = sorted({miner.hotkey for miner in inputs.miners})
+    work = _work(inputs, rounds, miners, config)
     links = find_links(found, miners, config)
     findings = ProbeFindings(
         rounds=len(found),
-        work=tuple(one for one in _work(inputs, rounds) if one.hotkey in miners),
+        work=tuple(work),
         links=tuple(links),
         shared_machines=tuple(shared_machines(found, links)),
         concurrency=tuple(_concurrency(found, miners)),
@@ -93,18 +94,23 @@ def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
         cache_use=tuple(cache_use(inputs.requests, inputs.verdicts, miners)),
         repeated_commitments=tuple(repeated_commitments(inputs.requests)),
     )
-    return ProbeResults(findings=findings, rounds_after=carry_rounds(inputs.rounds, found))
+    done = [{one.hotkey: Times(one.work_ms, one.asked_ms) for one in work if one.rounds}]
+    newest = [one for one in [*done, *inputs.rounds.history.work_before()] if one][: config.work_window]
+    return ProbeResults(findings=findings, rounds_after=carry_rounds(inputs.rounds, found, newest))
 
 
-def _work(inputs: EpochInputs, rounds: EpochRounds) -> list[WorkDone]:
+def _work(
+    inputs: EpochInputs, rounds: EpochRounds, miners: Sequence[str], config: ScoringConfig
+) -> list[WorkDone]:
     asked = requests_of(held for held in inputs.rounds.rounds if held.full)
     ended: dict[str, list[bool]] = {}
     for one in inputs.requests:
         if one.outcome in ("answered", "failed") and one.key not in asked:
             ended.setdefault(one.miner_hotkey, []).append(one.outcome == "failed")
     failing = {hotkey: sum(failed) / len(failed) for hotkey, failed in ended.items()}
-    before = (one.members for one in reversed(rounds.before) if one.full)
-    return work_done(rounds.spells, before, failing, rounds.alone)
+    before = inputs.rounds.history.work_before()
+    done = work_done(rounds.spells, before, failing, rounds.alone, config)
+    return [one for one in done if one.hotkey in miners]
 
 
 def _concurrency(found: Sequence[RoundOutcome], miners: Iterable[str]) -> Iterable[Concurrency]:

@@ -24,6 +24,9 @@ from validator.request_facts import RequestFacts
 from validator.round_history import RoundInputs
 from validator.scoring_config import ScoringConfig
 
+CLOCK_SLACK_MS = 50
+"""A gateway's clock may be set back by so much within a round."""
+
 
 def is_committed(rounds: RoundInputs) -> bool:
     """Whether the secret is the one that was committed to two epochs ago."""
@@ -118,4 +121,4 @@ def _member_fault(
 def _overlap(made: Sequence[RequestFacts]) -> bool:
     """Whether a request began before the one before it had ended."""
     spans = sorted((one.started_at_ms, one.finished_at_ms) for one in made)
-    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+    return any(later[0] < earlier[1] - CLOCK_SLACK_MS for earlier, later in pairwise(spans))

@@ -33,17 +33,32 @@ class PastRound(Message):
     members: tuple[tuple[Place, Whole, Whole], ...]
 
 
+class PastWork(Message):
+    """What miners did in the full rounds of one epoch: (place, work, time asked), in milliseconds."""
+
+    members: tuple[tuple[Place, Whole, Whole], ...]
+
+
 class RoundHistory(Message):
     """What an epoch starts with.
 
     Attributes:
         commitments: of the secrets of the epoch that begins and of the one after it; None: there is none.
         rounds: oldest first; at 256 miners some 3 kB each.
+        work: of the newest epochs that had full rounds, oldest first.
     """
 
     commitments: tuple[Hex32 | None, Hex32 | None] = (None, None)
     hotkeys: tuple[Ss58, ...] = ()
     rounds: tuple[PastRound, ...] = ()
+    work: tuple[PastWork, ...] = ()
+
+    def work_before(self) -> list[Mapping[str, Times]]:
+        """The work of each epoch by hotkey, newest first."""
+        return [
+            {self.hotkeys[place]: Times(work_ms, asked_ms) for place, work_ms, asked_ms in one.members}
+            for one in reversed(self.work)
+        ]
 
 
 NO_ROUNDS = RoundHistory()
@@ -72,8 +87,7 @@ NO_ROUND_INPUTS = RoundInputs()
 class RoundOutcome:
     """One round: who could have been asked, and how it went for those who were, by hotkey.
 
-    Times of a round that asks everybody are (work, time asked): of who did nothing both kinds have a first
-    part of 0.
+    Times of a round that asks everybody are (work, time asked); in both kinds 0 comes first of who failed.
     """
 
     block: int
@@ -137,9 +151,17 @@ def _outcome(past: PastRound, hotkeys: Sequence[str]) -> RoundOutcome:
     )
 
 
-def carry_rounds(inputs: RoundInputs, found: Sequence[RoundOutcome]) -> RoundHistory:
-    """The history that the next epoch starts with; `found` are the newest rounds."""
-    hotkeys = sorted({hotkey for one in found for hotkey in one.miners})
+def carry_rounds(
+    inputs: RoundInputs, found: Sequence[RoundOutcome], done: Sequence[Mapping[str, Times]] = ()
+) -> RoundHistory:
+    """The history that the next epoch starts with.
+
+    Args:
+        found: the newest rounds.
+        done: the work of the newest epochs, newest first.
+    """
+    named = {hotkey for one in found for hotkey in one.miners}
+    hotkeys = sorted(named | {hotkey for one in done for hotkey in one})
     places = {hotkey: place for place, hotkey in enumerate(hotkeys)}
     return RoundHistory(
         commitments=(inputs.history.commitments[1], inputs.commitment),
@@ -153,5 +175,9 @@ def carry_rounds(inputs: RoundInputs, found: Sequence[RoundOutcome]) -> RoundHis
                 members=tuple(sorted((places[hotkey], *times) for hotkey, times in one.members.items())),
             )
             for one in found
+        ),
+        work=tuple(
+            PastWork(members=tuple(sorted((places[hotkey], *times) for hotkey, times in one.items())))
+            for one in reversed(done)
         ),
     )

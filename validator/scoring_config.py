@@ -66,15 +66,22 @@ class ScoringConfig(Message):
 
     round_share: Share = 0.192
     """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch."""
-    full_round_share: Share = 0.25
-    """Share of rounds that ask every miner: some six in an epoch, and one epoch in 400 without any."""
+    full_round_share: Share = 0.33
+    """Share of rounds that ask every miner: seven or eight in an epoch, and one epoch in 1,500 without any."""
     full_round_ms: Annotated[int, Field(ge=1, le=60_000)] = 24_000
-    """How long such a round asks each miner again as soon as it has answered. With six of them an epoch's
-    work of a miner that writes 80 tokens a second rests on some fifty answers (`bench.incentives`), which are
-    a tenth of what one stream of it can write."""
-    usual_margin: Annotated[float, Field(ge=1)] = 1.1
-    """A miner is paid for what it does in full rounds, up to so many times what it usually does. Chance alone
-    takes the two of an honest miner 4 % apart (standard deviation, `bench.incentives`)."""
+    """How long such a round asks each miner again as soon as it has answered. An epoch's work of a miner that
+    writes 80 tokens a second rests on some sixty answers then, which are an eighth of what one stream of it
+    can write. They must be many in one round: of a queue only the first is served then."""
+    work_window: Annotated[int, Field(ge=0)] = 11
+    """Earlier epochs that are added to a miner's work, where their rates are like this one's: with it five
+    hours, as of audits."""
+    rate_band: Annotated[float, Field(ge=1)] = 1.15
+    """Rates that are no farther apart are like each other: about three times as far as luck takes the rate of
+    one epoch. When two machines become one under two hotkeys, each rate halves at once."""
+    usual_margin: Annotated[float, Field(ge=1)] = 1.25
+    """A miner is paid for what it does in full rounds, up to so many times what it usually does. Luck takes
+    the two of an honest miner with few clients some 6 % apart (standard deviation, `bench.incentives`), and
+    who hurries in rounds alone is no faster there than its machine."""
     wide_round_share: Share = 0.17
     wide_round_requests: Annotated[int, Field(ge=2, le=16)] = 3
     """So large a share of rounds asks so many requests of each member at once."""

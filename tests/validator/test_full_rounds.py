@@ -100,7 +100,7 @@ def done(
 ) -> Mapping[str, WorkDone]:
     alone = AloneTimes([facts_of(one) for one in USUAL])
     shares = {miner.ss58_address: failing for miner in MINERS}
-    return {one.hotkey: one for one in work_done(found, before, shares, alone)}
+    return {one.hotkey: one for one in work_done(found, before, shares, alone, CONFIG)}
 
 
 def test_who_is_as_fast_as_ever_does_its_usual_work() -> None:
@@ -219,18 +219,49 @@ def test_a_round_of_which_no_request_is_known_says_nothing() -> None:
 def test_rounds_of_an_epoch_are_added_up() -> None:
     fast, slow = read(Asked(HONEST, 500).on(1000)), read(Asked(HONEST, 600).on(2000))
     found = done(fast, slow)[HONEST.ss58_address]
-    assert (found.rounds, found.earlier, found.asked_ms) == (2, False, 2 * WINDOW_MS)
+    assert (found.rounds, found.epochs, found.asked_ms) == (2, 1, 2 * WINDOW_MS)
     assert found.rate == pytest.approx(0.75)
     assert found.usual == pytest.approx(1.0)
 
 
+ME = HONEST.ss58_address
+
+
 def test_who_was_in_no_round_of_the_epoch_is_measured_by_the_newest_before() -> None:
-    me = HONEST.ss58_address
-    found = done(before=[{me: UNKNOWN}, {me: Times(6000, 12_000)}, {me: Times(12_000, 12_000)}])
-    assert (found[me].earlier, found[me].rate) == (True, 0.5)
-    now = done(read(Asked(HONEST, 500).on(1000)), before=[{me: Times(1, 12_000)}])
-    assert (now[me].earlier, now[me].rate) == (False, pytest.approx(1.0))
+    found = done(before=[{}, {ME: Times(6000, 12_000)}, {ME: Times(12_000, 12_000)}])[ME]
+    assert (found.rounds, found.epochs, found.rate) == (0, 1, 0.5)
     assert done() == {}
+
+
+def test_epochs_that_are_like_this_one_are_added() -> None:
+    now = read(Asked(HONEST, 500).on(1000))
+    before = [{ME: Times(22_000, 24_000)}, {ME: Times(27_000, 24_000)}, {ME: Times(27_000, 24_000)}]
+    found = done(now, before=before)[ME]
+    assert (found.rounds, found.epochs) == (1, 4)
+    assert found.rate == pytest.approx((22 + 27 + 27 + 24) / 96)
+    assert done(now)[ME].rate == 1.0
+
+
+@pytest.mark.parametrize("earlier", [0, 12_000, 20_000, 28_500, 48_000])
+def test_epochs_that_are_not_like_this_one_count_no_more(earlier: int) -> None:
+    """A second hotkey on the machine, or a faster machine, is seen at once, and an outage forgotten."""
+    now = read(Asked(HONEST, 500).on(1000))
+    found = done(now, before=[{ME: Times(earlier, 24_000)}] * 5)[ME]
+    assert (found.epochs, found.rate) == (1, done(now)[ME].rate)
+
+
+@pytest.mark.parametrize("shares", [(0.4, 0.6), (0.47, 0.53), (0.3, 0.7), (0.45, 0.55)])
+def test_hotkeys_that_take_turns_at_the_larger_part_of_a_machine_gain_nothing(
+    shares: tuple[float, float],
+) -> None:
+    """What two are paid together over many epochs, whose parts of one machine go up and down."""
+    parts = [shares[epoch % 3 == 0] for epoch in range(24)]
+    paid = 0.0
+    for own in (parts, [1 - part for part in parts]):
+        for epoch in range(6, len(own)):
+            before = [{ME: Times(round(part * 24_000), 24_000)} for part in own[epoch - 6 : epoch][::-1]]
+            paid += done(before=before)[ME].rate
+    assert paid / (len(parts) - 6) <= 1.005
 
 
 def test_a_flood_that_looks_fast_outside_of_rounds_gains_no_work() -> None:

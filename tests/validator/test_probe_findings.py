@@ -25,7 +25,8 @@ OTHER, *_ = hotkeys(1)
 
 
 def history(machines: dict[str, str], rounds: int = 192) -> RoundHistory:
-    return carry_rounds(RoundInputs(), play(machines, rounds, schedule=shared))
+    played = play(machines, rounds, schedule=shared)
+    return carry_rounds(RoundInputs(), played, [one.members for one in played[::-1] if one.full][:1])
 
 
 def epoch(rounds: RoundHistory) -> EpochInputs:
@@ -59,6 +60,7 @@ def test_findings_are_published_and_the_rounds_handed_on() -> None:
     assert set(machine.hotkeys) == {ME, OTHER}
     assert results.probes.rounds == 192
     assert len(results.rounds_after.rounds) == CONFIG.round_window
+    assert results.rounds_after.work == history(SHARING).work
     assert ProbeFindings.model_validate_json(results.probes.model_dump_json()) == results.probes
 
 
