@@ -67,7 +67,7 @@ class ScoringConfig(Message):
     round_share: Share = 0.192
     """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch."""
     full_round_share: Share = 0.33
-    """Share of rounds that ask every miner: seven or eight in an epoch, and one epoch in 1,500 without any."""
+    """Share of rounds that ask every miner: seven or eight in an epoch; one epoch in 1,500 has none."""
     full_round_ms: Annotated[int, Field(ge=1, le=60_000)] = 24_000
     """How long such a round asks each miner again as soon as it has answered. An epoch's work of a miner that
     writes 80 tokens a second rests on some sixty answers then, which are an eighth of what one stream of it

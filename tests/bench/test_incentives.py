@@ -130,11 +130,8 @@ def test_two_uids_of_an_idle_machine_are_told_with_their_evidence() -> None:
     assert found.played.shared[-1] == {hotkey_address(f"0/{number}/0") for number in range(2)}
 
 
-@pytest.mark.parametrize("without", [{"round_share": 0.0}, {"full_round_share": 0.0}])
-def test_without_full_rounds_two_uids_of_an_idle_machine_would_earn_far_more(
-    without: dict[str, float],
-) -> None:
-    config = ScoringConfig(**without)
+@pytest.mark.parametrize("config", [ScoringConfig(round_share=0.0), ScoringConfig(full_round_share=0.0)])
+def test_without_full_rounds_two_uids_of_an_idle_machine_would_earn_far_more(config: ScoringConfig) -> None:
     found = Measuring(world(config, epochs=4, requests=240), 0.0).earned(named("two-uids-idle"))
     assert found.income > 1.4
     assert false_links([found.played]) == 0
