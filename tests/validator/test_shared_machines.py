@@ -97,7 +97,7 @@ def test_common_slowness_links_nobody() -> None:
 def test_too_few_rounds_link_nobody() -> None:
     outcomes = play(with_one_machine_of(2), 192, schedule=queued)
     assert machines_found(outcomes[:16]) == []
-    assert machines_found(outcomes[:96]) != []
+    assert machines_found(outcomes[:144]) != []
 
 
 def test_the_test_of_a_pair_is_exact_while_others_share_a_machine() -> None:
