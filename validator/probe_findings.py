@@ -109,7 +109,7 @@ def _work(
             ended.setdefault(one.miner_hotkey, []).append(one.outcome == "failed")
     failing = {hotkey: sum(failed) / len(failed) for hotkey, failed in ended.items()}
     before = inputs.rounds.history.work_before()
-    done = work_done(rounds.spells, before, failing, rounds.alone, config)
+    done = work_done(rounds.spells, before, failing, rounds.usual, config)
     return [one for one in done if one.hotkey in miners]
 
 

@@ -104,13 +104,14 @@ class EpochRounds:
     Attributes:
         before: rounds of earlier epochs, oldest first; `new` those of this one.
         spells: of this epoch's full rounds.
-        alone: what answers outside of rounds say.
+        usual: what answers outside of rounds say; where there are none, those in rounds that ask a half, and
+            where there are none of those either, all.
     """
 
     before: Sequence[RoundOutcome]
     new: Sequence[RoundOutcome]
     spells: Sequence[Mapping[str, Spell]]
-    alone: AloneTimes
+    usual: AloneTimes
 
     def newest(self, config: ScoringConfig) -> list[RoundOutcome]:
         """The newest `round_window` rounds up to this epoch's, oldest first."""
@@ -123,7 +124,11 @@ def read_rounds(inputs: RoundInputs, requests: Sequence[RequestFacts], config: S
     alone = AloneTimes.outside(requests, held, config)
     facts = {one.key: one for one in requests}
     newest_ms = max((one.finished_at_ms for one in requests), default=0)
-    worked = {one.block: spells(one, facts, alone, config, newest_ms) for one in held if one.full}
+    fulls = [one for one in held if one.full]
+    usual = alone
+    for without in (fulls, ()):
+        usual = usual if usual.is_known else AloneTimes.outside(requests, without, config)
+    worked = {one.block: spells(one, facts, usual, config, newest_ms) for one in fulls}
     new = [
         RoundOutcome(
             one.block,
@@ -137,7 +142,7 @@ def read_rounds(inputs: RoundInputs, requests: Sequence[RequestFacts], config: S
         for one in held
     ]
     past = [_outcome(one, inputs.history.hotkeys) for one in inputs.history.rounds]
-    return EpochRounds(past, new, list(worked.values()), alone)
+    return EpochRounds(past, new, list(worked.values()), usual)
 
 
 def _outcome(past: PastRound, hotkeys: Sequence[str]) -> RoundOutcome:

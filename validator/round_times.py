@@ -60,7 +60,7 @@ class AloneTimes:
     def outside(
         cls, requests: Iterable[RequestFacts], rounds: Iterable[ProbeRound], config: ScoringConfig
     ) -> "AloneTimes":
-        """Learned from the answers of an epoch that belong to no round."""
+        """Learned from the answers of an epoch that belong to none of `rounds`."""
         asked = requests_of(rounds)
         answers = [
             one
@@ -70,6 +70,11 @@ class AloneTimes:
             and one.key not in asked
         ]
         return cls(answers, config.client_share)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was any answer to learn from."""
+        return bool(self._answers)
 
     def figure(self, hotkey: str) -> float | None:
         """How fast a miner usually is, ÷ the references; None of a miner with no answer."""

@@ -183,6 +183,8 @@ STRATEGIES = (
     Strategy("probes-chance", 16, "int4 for what it takes for organic, by chance", on_organic(0.5)),
     Strategy("probes-60", 16, "the same, tells 60 % of the requests right", on_organic(0.6)),
     Strategy("probes-all", 16, "the same, tells every one right", on_organic(1.0)),
+    Strategy("honest-in-rounds", 16, "int4 but while everybody is asked",
+             lambda arrival, _: HONEST if arrival.pressed else cheating(INT4)),
     Strategy("silent", 17, "int4; answers no challenge", always(cheating(UNANSWERED))),
     Strategy("silent-tenth", 17, "int4 on a tenth; silent when it is asked about those",
              on_share(0.1, cheating(UNANSWERED))),

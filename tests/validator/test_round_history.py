@@ -1,7 +1,7 @@
 """Rounds are handed from epoch to epoch: as they were, and no more of them than count."""
 
 from shared.canonical import canonical_json
-from tests.validator.auditor_examples import HONEST, example_record, many_records
+from tests.validator.auditor_examples import HONEST, START_MS, example_record, many_records
 from tests.validator.round_examples import CONFIG, own_machines, play
 from tests.validator.test_round_times import a_round
 from validator.request_facts import facts_of
@@ -23,6 +23,15 @@ def test_this_epochs_rounds_follow_those_before() -> None:
     found = read_rounds(inputs, requests, CONFIG).newest(CONFIG)
     assert found[:-1] == played
     assert found[-1].members == {HONEST.ss58_address: (1000, 2000)}
+
+
+def test_an_epoch_with_no_request_but_those_of_full_rounds_still_measures_work() -> None:
+    asked = [example_record(900 + n, finished_at_ms=START_MS + 1000 * (n + 1)) for n in range(24)]
+    held = a_round(*asked).model_copy(update={"full": True})
+    read = read_rounds(RoundInputs(rounds=[held]), [facts_of(one) for one in asked], CONFIG)
+    (found,) = read.spells
+    assert found[HONEST.ss58_address].asked_ms == 24_000
+    assert found[HONEST.ss58_address].work_ms > 0
 
 
 def test_only_the_newest_rounds_are_kept() -> None:
