@@ -129,7 +129,7 @@ class _Clockwork:
                 answering_ms += ended_ms - begun_ms
                 work.append(self._work_ms(one))
             at_ms = max(at_ms, ended_ms)
-        hanging_ms = self.end_ms - at_ms if len(requests) < MOST_REQUESTS else 0
+        hanging_ms = 0 if _was_asked_all(requests) else self.end_ms - at_ms
         failed_ms += hanging_ms if resting else 0
         asked_ms = answering_ms + failed_ms + (0 if resting else hanging_ms)
         return Spell(math.fsum(work), asked_ms, failed_ms)
@@ -144,6 +144,11 @@ class _Clockwork:
         had_ms = self.end_ms - answer.started_at_ms
         own = work_ms / (answer.finished_at_ms - answer.started_at_ms) / usual
         return had_ms * usual * min(2.0, max(0.0, 2 * own - 1))
+
+
+def _was_asked_all(requests: Sequence[RequestFacts]) -> bool:
+    """Whether a member has answered all that one may be asked: who refuses so many has not."""
+    return len(requests) >= MOST_REQUESTS and all(one.outcome == "answered" for one in requests)
 
 
 def work_done(

@@ -206,6 +206,17 @@ def test_who_may_be_asked_no_more_has_no_open_end() -> None:
     assert rate(asked) == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize("last", ["answered", "refused"])
+def test_refusing_as_many_requests_as_there_may_be_is_no_way_out_of_a_round(last: str) -> None:
+    """Refusals cost a miner no rest, and a directed request is not made to another miner."""
+    asked = Asked(HONEST, 500)
+    for _ in range(MOST_REQUESTS - 1):
+        asked.then(10, "refused")
+    asked.then(10, last)
+    assert read(asked)[HONEST.ss58_address].asked_ms == WINDOW_MS
+    assert rate(asked) < 0.1
+
+
 def test_a_request_that_the_auditor_left_says_nothing() -> None:
     asked = Asked(HONEST, 500).then(5000, "client_left").on(1000)
     assert rate(asked) == pytest.approx(1.0)
