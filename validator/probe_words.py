@@ -8,7 +8,7 @@ from validator.probe_findings import ProbeFindings
 from validator.repeated_commitments import RepeatedCommitment
 
 SLOWER = 0.85
-"""Below so much of its usual rate a miner is told; luck takes an honest one there once in thousands."""
+"""Below so much of its usual rate a miner is told; `bench.incentives` prints how often that is luck."""
 
 
 def copy_words(copy: RepeatedCommitment) -> str:

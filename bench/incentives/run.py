@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.incentives.audits import STAND_IN_NOISE, Audits, read_noise
 from bench.incentives.config import IncentivesConfig
-from bench.incentives.measuring import Earned, false_links, luck, speed_incomes
+from bench.incentives.measuring import Earned, false_links, false_slowness, luck, speed_incomes
 from bench.incentives.playing import earned_by
 from bench.incentives.population import NEIGHBOURS, SUBJECT
 from bench.incentives.simulation import World, draw_world
@@ -21,6 +21,7 @@ from bench.incentives.tables import (
     harm_cells,
     link_words,
     luck_words,
+    slowness_words,
     speed_cells,
     speed_words,
     strategy_cells,
@@ -72,6 +73,7 @@ def run(config: IncentivesConfig, say: Say, tell: Say = lambda _: None) -> list[
         f"and {len(NEIGHBOURS)} honest ones. Assumed of cheats (bench/incentives/cheats.py):"
     )
     say(plain(CHEAT_HEAD, cheat_lines()) + "\n")
+    tell(f"playing {len(strategies)} strategies in {config.jobs} processes")
     earned = []
     for one in earned_by([one.name for one in strategies], world, config):
         earned.append(one)
@@ -104,7 +106,9 @@ def _say_tables(earned: Sequence[Earned], say: Say) -> None:
         say(plain(HARM_HEAD, [harm_cells(one) for one in harms]) + "\n")
     paying = [one.strategy.name for one in strategies if one.pays]
     say(f"strategies that pay: {', '.join(paying) or 'none'}")
-    say(link_words(sum(len(one.shared) for one in honest), false_links(honest)) + "\n")
+    epochs = sum(len(one.shared) for one in honest)
+    say(link_words(epochs, false_links(honest)))
+    say(slowness_words(epochs, false_slowness(honest)) + "\n")
 
 
 def _say_fairness(config: IncentivesConfig, world: World, say: Say) -> None:

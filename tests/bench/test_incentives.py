@@ -14,6 +14,7 @@ from bench.incentives.measuring import (
     Measuring,
     SpeedIncome,
     false_links,
+    false_slowness,
     luck,
     slope,
     speed_incomes,
@@ -32,7 +33,7 @@ from bench.incentives.strategies import (
     on_organic,
     on_share,
 )
-from bench.incentives.tables import earned_json, link_words, luck_words, speed_words
+from bench.incentives.tables import earned_json, link_words, luck_words, slowness_words, speed_words
 from bench.incentives.traffic import arrivals
 from shared.errors import ConfigError
 from validator.scoring_config import ScoringConfig
@@ -153,6 +154,8 @@ def test_rounds_take_no_honest_miners_for_one_machine() -> None:
     played = play(world(epochs=12, requests=240), HONEST_STRATEGY)
     assert false_links([played]) == 0
     assert "in 0 of 12 epochs" in link_words(len(played.shared), false_links([played]))
+    assert false_slowness([played]) <= 2
+    assert "in 3 of 12 epochs" in slowness_words(12, 3)
 
 
 def test_an_honest_newcomer_earns_from_its_first_epoch_on() -> None:
