@@ -133,6 +133,13 @@ class Network:
             for miner in own:
                 ends_s = max((one.ended_s for one in handled if one.uid == miner.uid), default=now_s)
                 self._occupy(miner, now_s, ends_s)
+                last = max(
+                    (one for one in handled if one.uid == miner.uid),
+                    key=lambda one: one.ended_s,
+                    default=None,
+                )
+                if last is not None and last.conduct.outcome == "failed":
+                    miner.failed(last.ended_s)
         listed = [
             RoundRequests(
                 hotkey=miner.hotkey,
