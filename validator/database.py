@@ -118,7 +118,8 @@ def _add_rounds(connection: Connection) -> None:
 
 
 def _begin_anew_with_families(connection: Connection) -> None:
-    """Version 3 had verdicts and summaries without families, from which nothing can go on.
+    """Version 3 had verdicts without families, and summaries with neither those nor work in rounds, from
+    which nothing can go on.
 
     Epochs keep their numbers, because what is published is never replaced; audits that were made in an epoch
     that is not scored yet are made again.

@@ -51,7 +51,7 @@ def probe_status(hotkey: str, findings: ProbeFindings) -> dict[str, Any]:
     """What an epoch's probes found about one hotkey; None where they found nothing."""
     kinds: dict[str, BaseModel | None] = {
         "shared_machine": findings.machine_of(hotkey),
-        "slow_in_full_rounds": findings.slow_of(hotkey),
+        "work": findings.work_of(hotkey),
         "concurrency": next((one for one in findings.concurrency if one.hotkey == hotkey), None),
         "cache_use": findings.cache_of(hotkey),
         "repeated_commitment": findings.copy_by(hotkey),

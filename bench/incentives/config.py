@@ -28,4 +28,5 @@ class IncentivesConfig:
         0.0, "what one registration costs, in epochs of the honest machine's income (0: the worst case)",
         at_least(0),
     )  # fmt: skip
+    jobs: int = setting(2, "processes that play; the figures are the same with any number", at_least(1))
     json: Path | None = setting(None, "also write the rows to this file, as JSON")

@@ -94,6 +94,15 @@ def false_links(plays: Sequence[Played]) -> int:
     )
 
 
+def false_slowness(plays: Sequence[Played]) -> int:
+    """Epochs in which any of the subject's neighbours was told that it is slow while everybody is asked."""
+    return sum(
+        bool(slowed - own)
+        for played in plays
+        for slowed, own in zip(played.slowed, played.subject, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class SpeedIncome:
     """One honest machine: its speed and income ÷ those of the slowest one."""

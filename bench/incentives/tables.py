@@ -84,6 +84,11 @@ def link_words(epochs: int, false: int) -> str:
     return f"honest neighbours taken to share a machine: in {false} of {epochs} epochs without any that does"
 
 
+def slowness_words(epochs: int, false: int) -> str:
+    """How often luck made an honest miner look slow in rounds that ask everybody."""
+    return f"honest neighbours told that they are slow while all are asked: in {false} of {epochs} epochs"
+
+
 def luck_words(found: Luck) -> str:
     """Two identical miners in one sentence."""
     return (

@@ -348,7 +348,7 @@ def test_answers_that_came_whole_have_their_speed_count_as_latency() -> None:
     verdicts = verdicts_on(streamed, ["pass"] * 5) + verdicts_on(whole, ["pass"] * 5)
     scored = of(score(inputs_of(streamed + whole, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
     assert scored.latency == scored.throughput == pytest.approx(0.5)
-    assert "no streamed answer in this epoch: latency counts like throughput" in scored.reasons
+    assert "no streamed answer to compare in this epoch: latency counts like throughput" in scored.reasons
 
 
 def test_a_burst_after_a_long_wait_gains_no_throughput() -> None:
