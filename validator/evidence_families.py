@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 
 from shared.honest_noise import HonestMargins
+from validator.alternative_names import NAMES
 from validator.evidence import SHARES, e_value
-from validator.sampler_alternatives import NAMES
 from validator.token_evidence import MARGIN_NAMES, log_ratios
 from validator.verdicts import Evidence, TokenCheck
 

@@ -8,24 +8,21 @@ draws one certain token, up to the numerical noise of whoever computed the logit
 
 from dataclasses import dataclass
 
+from validator.alternative_names import (
+    ERRORS,
+    GREEDY_INSTEAD,
+    OTHER_SEED,
+    STEPS,
+    UNFILTERED,
+    UNPENALISED,
+    error_name,
+    step_name,
+    temperature_name,
+)
 from validator.sampling_rules import LEAST_TEMPERATURE, SamplingRule
 
 NARROW = 0.05
 """Scale of the numerical noise around a named sampler's draw, in logits: about what bfloat16 does."""
-
-ERRORS = (0.1, 0.4, 1.5)
-"""Scales of the errors that other weights add to logits: on the demo model about those of int8, 4-bit weights
-and another model."""
-
-STEPS = (-0.2, -0.1, 0.1, 0.2)
-"""Temperatures this far from the request's are looked for, beside 0 and 1."""
-
-GREEDY_INSTEAD = (0.3, 0.7, 1.0)
-"""Temperatures that are looked for where the request asks for none."""
-
-OTHER_SEED = "with another seed"
-UNFILTERED = "without top-k, top-p and min-p"
-UNPENALISED = "without penalties"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,8 @@ class Alternative:
 
     Attributes:
         name: in words that fit into "as if drawn …"; the same for the same cheat whatever the request asks
-            for, so that what one audit shows of it can be held with the next (NAMES has them all).
+            for, so that what one audit shows of it can be held with the next
+            (`validator.alternative_names.NAMES` has them all).
         temperature: that scores are made with; 0 takes the largest logit.
         scale: of the noise around the highest score, in logits.
         filtered: whether min-p, top-k and top-p apply.
@@ -52,7 +50,7 @@ class Alternative:
 
 def alternatives(rule: SamplingRule) -> tuple[Alternative, ...]:
     """The alternatives to a request's own sampling, the same for everybody who knows the request."""
-    found = [Alternative(_error_name(scale), rule.temperature, scale) for scale in ERRORS]
+    found = [Alternative(error_name(scale), rule.temperature, scale) for scale in ERRORS]
     found += [Alternative(name, temperature) for temperature, name in temperatures(rule).items()]
     if not rule.greedy:
         found.append(Alternative(OTHER_SEED, rule.temperature, known_noise=False))
@@ -66,32 +64,9 @@ def alternatives(rule: SamplingRule) -> tuple[Alternative, ...]:
 def temperatures(rule: SamplingRule) -> dict[float, str]:
     """The other temperatures with their names: a step's where it lies a step from the request's own."""
     if rule.greedy:
-        return {} if rule.seed is None else {one: _temperature_name(one) for one in GREEDY_INSTEAD}
-    near = {round(rule.temperature + step, 6): _step_name(step) for step in STEPS}
-    found = {0.0: _temperature_name(0.0)}
+        return {} if rule.seed is None else {one: temperature_name(one) for one in GREEDY_INSTEAD}
+    near = {round(rule.temperature + step, 6): step_name(step) for step in STEPS}
+    found = {0.0: temperature_name(0.0)}
     found |= {one: name for one, name in near.items() if one >= LEAST_TEMPERATURE}
-    found.setdefault(1.0, _temperature_name(1.0))
+    found.setdefault(1.0, temperature_name(1.0))
     return {one: name for one, name in found.items() if one != rule.temperature}
-
-
-def _error_name(scale: float) -> str:
-    return f"with errors of about {scale:g} logits"
-
-
-def _temperature_name(temperature: float) -> str:
-    return f"at temperature {temperature:g}"
-
-
-def _step_name(step: float) -> str:
-    return f"at the request's temperature {step:+g}"
-
-
-NAMES = (
-    *map(_error_name, ERRORS),
-    *map(_temperature_name, (0.0, *GREEDY_INSTEAD)),
-    *map(_step_name, STEPS),
-    OTHER_SEED,
-    UNFILTERED,
-    UNPENALISED,
-)
-"""Of all alternatives that any request has."""

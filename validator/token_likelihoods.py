@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from shared.sampling_noise import gumbel_noise_at, large_noise_at
+from validator.alternative_names import STEPS
 from validator.contenders import Contenders
 from validator.kept_tokens import KeptTokens
 from validator.logit_processing import MASKED, ProcessedLogits
-from validator.sampler_alternatives import STEPS, Alternative, alternatives
+from validator.sampler_alternatives import Alternative, alternatives
 from validator.sampling_rules import SamplingRule
 
 WINDOW = 5.0

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from validator.sampler_alternatives import STEPS, temperatures
+from validator.alternative_names import STEPS
+from validator.sampler_alternatives import temperatures
 from validator.sampling_rules import SamplingRule
 
 OLDER, TODAY = "verdict/3", "verdict/4"
