@@ -10,7 +10,7 @@ from bench.incentives.population import SUBJECT
 from bench.incentives.simulation import Played, World
 from bench.incentives.strategies import HARMS, Strategy, strategy_named
 
-_Figures = tuple[float, float, float, float, float, Played]
+_Figures = tuple[float, float | None, float, float, float, Played]
 """Of `Earned` what goes from one process to another: a strategy holds functions, which can't."""
 
 _measuring: Measuring | None = None

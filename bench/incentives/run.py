@@ -18,6 +18,7 @@ from bench.incentives.tables import (
     STRATEGY_HEAD,
     cheat_lines,
     earned_json,
+    error_words,
     harm_cells,
     link_words,
     luck_words,
@@ -78,6 +79,7 @@ def run(config: IncentivesConfig, say: Say, tell: Say = lambda _: None) -> list[
     for one in earned_by([one.name for one in strategies], world, config):
         earned.append(one)
         tell(f"{len(earned)} of {len(strategies)} played: {one.strategy.name} {one.income:.3f}")
+    say(error_words(config.epochs))
     _say_tables(earned, say)
     if config.strategies == "all":
         tell("playing honest miners of several speeds, and two identical ones")

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,15 @@ from bench.incentives.strategies import (
     on_organic,
     on_share,
 )
-from bench.incentives.tables import earned_json, link_words, luck_words, slowness_words, speed_words
+from bench.incentives.tables import (
+    earned_json,
+    error_words,
+    link_words,
+    luck_words,
+    slowness_words,
+    speed_words,
+    strategy_cells,
+)
 from bench.incentives.traffic import arrivals
 from shared.errors import ConfigError
 from validator.scoring_config import ScoringConfig
@@ -63,7 +72,7 @@ def five_epochs() -> Measuring:
 
 def test_honest_work_earns_one_by_construction() -> None:
     found = Measuring(world(), 0.0).earned(HONEST_STRATEGY)
-    assert (found.income, found.error, found.best_epoch, found.played.unpaid) == (1.0, 0.0, 1.0, 0)
+    assert (found.income, found.best_epoch, found.played.unpaid) == (1.0, 1.0, 0)
     assert not found.pays
 
 
@@ -77,9 +86,7 @@ def test_without_the_gate_a_fast_cheat_pays_and_with_it_it_does_not() -> None:
     without = Measuring(world(NO_GATE), 0.0).earned(cheat)
     gated = Measuring(world(), 0.0).earned(cheat)
     assert without.income > 1.2
-    assert without.pays
     assert gated.income < 0.1
-    assert not gated.pays
 
 
 @pytest.mark.parametrize("name", ["int4", "fp8", "int8", "prefill-attack", "silent", "new-when-caught"])
@@ -119,7 +126,6 @@ def test_two_uids_of_a_busy_machine_earn_no_more_than_one() -> None:
 )  # fmt: skip
 def test_more_uids_of_a_machine_earn_no_more_than_one_from_their_first_epoch_on(name: str) -> None:
     found = five_epochs().earned(named(name))
-    assert not found.pays
     assert found.income < 1.05
     assert found.best_epoch < 1.35
 
@@ -240,4 +246,15 @@ def test_the_run_prints_its_tables_and_writes_its_rows(tmp_path: Path) -> None:
     assert rows == [earned_json(one) for one in earned]
     incomes = {row["strategy"]: row["income_vs_honest"] for row in rows}
     assert (incomes["honest"], incomes["int4"]) == (1.0, 0.0)
+    assert [row["error"] for row in rows] == [None] * 3
     assert "strategies that pay: none" in "\n".join(said)
+    assert "it takes 24 epochs or more to tell luck from pay" in "\n".join(said)
+
+
+def test_a_strategy_pays_that_earns_more_by_more_errors_than_its_batches_take() -> None:
+    found = Measuring(world(epochs=24, requests=12), 0.0).earned(HONEST_STRATEGY)
+    assert (found.income, found.error, found.pays) == (1.0, 0.0, False)
+    for error, pays in ((0.001, True), (0.002, False), (None, False)):
+        assert replace(found, income=1.3, error=error).pays == pays
+    assert "PAYS" in strategy_cells(replace(found, income=1.3, error=0.001))[2]
+    assert "235.8 of them (Student's t, degrees of freedom: 1)" in error_words(24)
