@@ -61,7 +61,7 @@ class TranslatedResponse(Response):
         await super().send_json(status, translated, _with_id(headers))
 
     async def send_events(self, data: bytes, headers: Mapping[str, str]) -> None:
-        if headers["x-request-id"] != self._request_id:
+        if headers and headers["x-request-id"] != self._request_id:
             self._begin(headers["x-request-id"])
         events = bytearray()
         for event in self._splitter.feed(data):
@@ -73,7 +73,7 @@ class TranslatedResponse(Response):
                 self._begun = True
             events += self._writer.add(piece)
         if events:
-            await super().send_events(bytes(events), _with_id(headers))
+            await super().send_events(bytes(events), _with_id(headers) if headers else headers)
 
     async def end_events(self, data: bytes) -> None:
         await super().end_events(self._writer.end())

@@ -19,6 +19,7 @@ from validator.answer_checks import AnswerChecks
 from validator.challenge_selection import draw_points, draw_replay_point, record_seed
 from validator.clock import Clock
 from validator.evidence import UNANSWERED_LOG_E, log_e_value, weigh
+from validator.evidence_families import family_ratios
 from validator.findings import Finding, failed, inconclusive
 from validator.miner_client import Malformed, MinerClient, Refused, Unreachable
 from validator.receipt_verification import (
@@ -219,6 +220,7 @@ class Auditor:
     def _verdict(
         self, record: RequestRecord, block: Block, seed: str, finding: Finding, measured: _Measured
     ) -> Verdict:
+        evidence = finding.evidence or measured.evidence
         return Verdict(
             request_id=record.request_id,
             miner_uid=record.miner_uid,
@@ -226,8 +228,9 @@ class Auditor:
             outcome=finding.outcome,
             check=finding.check,
             reason=finding.reason[:MAX_REASON_CHARACTERS],
-            evidence=finding.evidence or measured.evidence,
+            evidence=evidence,
             log_e=finding.log_e,
+            ratios=family_ratios(evidence, measured.tokens, self._noise.margins),
             points=measured.points,
             tokens=measured.tokens,
             challenge_block=block.number,

@@ -64,7 +64,11 @@ def by_client(items: Iterable[tuple[str | None, Item]]) -> list[list[Item]]:
     """What belongs together, client by client; what names no client stands alone."""
     groups: dict[Hashable, list[Item]] = {}
     for place, (client, item) in enumerate(items):
-        groups.setdefault(place if client is None else client, []).append(item)
+        name = place if client is None else client
+        if name in groups:
+            groups[name].append(item)
+        else:
+            groups[name] = [item]
     return list(groups.values())
 
 

@@ -142,6 +142,14 @@ def polish(
     return Polished(reference, figures)
 
 
+def figures_over(
+    samples: Mapping[str, Sequence[Sample]], references: Mapping[Hashable, float], client_share: float = 0.0
+) -> dict[str, float]:
+    """Each hotkey's figure by references that are known; who has no answer of their shapes is left out."""
+    known = {hotkey: [one for one in own if one.shape in references] for hotkey, own in samples.items()}
+    return {hotkey: _Said.of(own, client_share).over(references) for hotkey, own in known.items() if own}
+
+
 @dataclass(frozen=True)
 class _Said:
     """What a miner's clients say of it, client by client, and the most that one of them weighs."""

@@ -50,13 +50,18 @@ class Contenders:
         near = (logits > (lowest * hottest).unsqueeze(1)) & (logits > MASKED)
         rows, tokens = near.nonzero(as_tuple=True)
         found = logits[rows, tokens]
-        raw = processed.penalties_of(rows, tokens).removed(found)
+        penalised = processed.penalties is not None
+        raw = processed.penalties_of(rows, tokens).removed(found) if penalised else found
         return cls(len(logits), rows, tokens, found, raw, floors.best, floors.last_kept)
 
     def only(self, chosen: Tensor) -> "Contenders":
-        """Some of the tokens, by mask; they keep their rows."""
+        """Some of the tokens, by mask or by number, rising; they keep their rows."""
         rows, tokens = self.rows[chosen], self.tokens[chosen]
         return replace(self, rows=rows, tokens=tokens, logits=self.logits[chosen], raw=self.raw[chosen])
+
+    def tops(self) -> Tensor:
+        """Numbers of the tokens with the best logit of their rows, of several equal ones all."""
+        return (self.logits == self.best[self.rows]).nonzero().squeeze(1)
 
     def places(self, tokens: Tensor) -> Tensor:
         """Where one token of each row stands, or −1: int64 [count] from [count]."""

@@ -1,6 +1,19 @@
 """The auditor's small mutable state as SQL tables: SQLite by default, PostgreSQL by URL."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text, inspect
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    inspect,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from shared.database import Database as SqlDatabase
@@ -104,10 +117,26 @@ def _add_rounds(connection: Connection) -> None:
     rounds.create(connection, checkfirst=True)
 
 
+def _begin_anew_with_families(connection: Connection) -> None:
+    """Version 3 had verdicts without families, and summaries with neither those nor work in rounds, from
+    which nothing can go on.
+
+    Epochs keep their numbers, because what is published is never replaced; audits that were made in an epoch
+    that is not scored yet are made again.
+    """
+    connection.execute(delete(verdicts))
+    connection.execute(delete(followed))
+    sealed = epochs.c.summary.is_not(None)
+    connection.execute(
+        update(epochs).where(sealed).values(state="published", summary=None, summary_digest=None)
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _create_first_tables,
     _begin_anew_with_evidence,
     _add_rounds,
+    _begin_anew_with_families,
 )
 
 

@@ -52,7 +52,7 @@ class UidWeight(Message):
 class EpochSummary(Message):
     """Everything an epoch came to. `block` is the newest block when it was scored."""
 
-    version: Literal["epoch/3"] = "epoch/3"
+    version: Literal["epoch/4"] = "epoch/4"
     netuid: Annotated[int, Field(ge=0, lt=1 << 16)]
     model: Annotated[str, Field(max_length=256)]
     calibration_sha256: Hex32

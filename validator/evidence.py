@@ -26,7 +26,7 @@ FAIL_P_VALUE = 1e-4
 """An audit fails when a statistic's p-value is below this: of 10,000 honest audits about one for each of
 four statistics. `python -m bench.detection` measures how many do."""
 
-PROVEN_LOG_E = math.log(1e6)
+PROVEN_LOG_E = math.log(2e6)
 """What a failed exact check counts: a wrong signature, a path that does not lead to the root, other tokens
 than were asked for. No honest noise does that; what is left is faults of memory and of programs."""
 

@@ -10,6 +10,9 @@ from functools import lru_cache
 from itertools import accumulate
 from math import comb
 
+LOW_PART = 8
+"""The limit of a small level is looked for in so large a part of all counts first."""
+
 
 def rank_sum(inside: Sequence[float], outside: Sequence[float]) -> int:
     """The Mann-Whitney count: pairs (one of `inside`, one of `outside`) whose first is not the smaller.
@@ -37,8 +40,21 @@ def most_extreme_p_value(inside: int, outside: int) -> float:
 
 def rank_sum_limit(inside: int, outside: int, level: float) -> int:
     """The largest count whose p-value is at most `level`; −1 when none is."""
-    below = _below(*sorted((inside, outside)))
-    return bisect_left(range(len(below)), True, key=lambda count: below[count] / below[-1] > level) - 1
+    return _limit(*sorted((inside, outside)), level)
+
+
+@lru_cache(maxsize=4096)
+def _limit(fewer: int, more: int, level: float) -> int:
+    """Found without the counts that are far above it: a small level is reached early."""
+    splits, reach = comb(fewer + more, fewer), max(1, fewer * more // LOW_PART)
+    while True:
+        ways = [1] + [0] * min(reach, fewer * more)
+        _merge(ways, fewer, more)
+        below = list(accumulate(ways))
+        limit = bisect_left(range(len(below)), True, key=lambda count: below[count] / splits > level)
+        if limit < len(below) or reach >= fewer * more:
+            return limit - 1
+        reach *= 2
 
 
 @lru_cache(maxsize=4096)
@@ -47,23 +63,6 @@ def _below(fewer: int, more: int) -> Sequence[int]:
     ways = [1] + [0] * (fewer * more)
     _merge(ways, fewer, more)
     return tuple(accumulate(ways))
-
-
-def trend_p_value(groups: Sequence[Sequence[float]]) -> float:
-    """Chance that values rise so little from group to group when every order of them is equally likely.
-
-    Small when later groups have the smaller values (the test of A. R. Jonckheere, 1954, and T. J. Terpstra,
-    1952; one-sided): the count is the sum of `rank_sum` over pairs of groups. How many arrangements have a
-    count of 0, 1, … is the Gaussian multinomial coefficient, the product of the binomial ones of groups that
-    are merged in turn. With two groups it is `rank_sum_p_value(groups[1], groups[0])`.
-    """
-    count = sum(rank_sum(later, earlier) for place, later in enumerate(groups) for earlier in groups[:place])
-    ways, orders, merged = [1] + [0] * count, 1, 0
-    for group in groups:
-        _merge(ways, len(group), merged)
-        merged += len(group)
-        orders *= comb(merged, len(group))
-    return sum(ways) / orders
 
 
 def _merge(ways: list[int], fewer: int, more: int) -> None:
@@ -90,8 +89,3 @@ def fisher_p_value(both: int, only_first: int, only_second: int, neither: int) -
         for joint in range(both, min(first, second) + 1)
     )
     return ways / comb(total, second)
-
-
-def sign_test_p_value(successes: int, trials: int) -> float:
-    """Chance of at least so many heads in so many throws of a fair coin."""
-    return sum(comb(trials, heads) for heads in range(successes, trials + 1)) / (1 << trials)

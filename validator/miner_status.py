@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from validator.audit_rate import audit_rate
 from validator.probe_findings import ProbeFindings
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import Standing, Step, is_rejected, steps
+from validator.sequential_test import Standing, Step, explanation, is_rejected, steps
 from validator.verdicts import Verdict
 
 
@@ -41,6 +41,7 @@ def miner_status(
         "standing": standing.model_dump(mode="json"),
         "rejected": is_rejected(standing, config),
         "rejects_from": config.reject_log_evidence,
+        "best_explanation": explanation(standing),
         "audit_rate": audit_rate(begun, ended, config),
         "epochs": told,
     }
@@ -50,7 +51,7 @@ def probe_status(hotkey: str, findings: ProbeFindings) -> dict[str, Any]:
     """What an epoch's probes found about one hotkey; None where they found nothing."""
     kinds: dict[str, BaseModel | None] = {
         "shared_machine": findings.machine_of(hotkey),
-        "slow_in_full_rounds": findings.slow_of(hotkey),
+        "work": findings.work_of(hotkey),
         "concurrency": next((one for one in findings.concurrency if one.hotkey == hotkey), None),
         "cache_use": findings.cache_of(hotkey),
         "repeated_commitment": findings.copy_by(hotkey),
@@ -70,6 +71,7 @@ def _audit(step: Step) -> dict[str, Any]:
         "check": verdict.check,
         "evidence": [one.model_dump(mode="json") for one in verdict.evidence],
         "log_e": verdict.log_e,
+        "ratios": verdict.ratios,
         "counted": step.counted,
         "log_evidence_before": step.before.log_evidence,
         "log_evidence_after": step.after.log_evidence,

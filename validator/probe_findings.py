@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from shared.identifiers import Message, Ss58
 from validator.cache_probe import CacheUse, cache_use
 from validator.comparison import median
-from validator.full_rounds import SlowInFullRounds, slow_in_full_rounds
-from validator.machine_crowds import InCrowd, find_crowd
+from validator.full_rounds import WorkDone, work_done
 from validator.machine_links import Link, find_links
 from validator.measurement import EpochInputs
 from validator.repeated_commitments import RepeatedCommitment, repeated_commitments
 from validator.round_failures import JointFailures, joint_failures
-from validator.round_history import RoundHistory, RoundOutcome, carry_rounds, outcomes
+from validator.round_history import EpochRounds, RoundHistory, RoundOutcome, carry_rounds, read_rounds
+from validator.round_times import Times, requests_of
 from validator.scoring_config import ScoringConfig
 from validator.shared_machines import SharedMachine, shared_machines
 
@@ -36,6 +36,8 @@ class ProbeFindings(Message):
 
     Attributes:
         rounds: how many of them there were.
+        work: what each miner did in this epoch's full rounds: it is paid for that.
+        links, shared_machines: evidence of hotkeys on one machine; what that costs is in `work`.
         concurrency: of each miner, as a measurement: it enters no score.
         joint_failures: evidence of a common operator or place; costs nothing.
         cache_use: of each miner in this epoch.
@@ -43,9 +45,8 @@ class ProbeFindings(Message):
     """
 
     rounds: int
+    work: tuple[WorkDone, ...]
     links: tuple[Link, ...]
-    slow_in_full_rounds: tuple[SlowInFullRounds, ...]
-    crowd: tuple[InCrowd, ...]
     shared_machines: tuple[SharedMachine, ...]
     concurrency: tuple[Concurrency, ...]
     joint_failures: tuple[JointFailures, ...]
@@ -56,14 +57,9 @@ class ProbeFindings(Message):
         """What is known of a miner's cache."""
         return next((one for one in self.cache_use if one.hotkey == hotkey), None)
 
-    def slow_of(self, hotkey: str) -> SlowInFullRounds | None:
-        """What is known of a miner that is slow when everybody is asked."""
-        return next((one for one in self.slow_in_full_rounds if one.hotkey == hotkey), None)
-
-    def machine_factor(self, hotkey: str) -> float:
-        """What a miner's throughput is multiplied by: the smaller of what both kinds of rounds say."""
-        shared, slow = self.machine_of(hotkey), self.slow_of(hotkey)
-        return min(shared.factor if shared else 1.0, slow.factor if slow else 1.0)
+    def work_of(self, hotkey: str) -> WorkDone | None:
+        """What a miner did in full rounds, if it was asked in any."""
+        return next((one for one in self.work if one.hotkey == hotkey), None)
 
     def copy_by(self, hotkey: str) -> RepeatedCommitment | None:
         """The first commitment that a miner copied, if any."""
@@ -83,22 +79,38 @@ class ProbeResults(Message):
 
 def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
     """A pure function of what is published."""
-    found = outcomes(inputs.rounds, inputs.requests, config)
+    rounds = read_rounds(inputs.rounds, inputs.requests, config)
+    found = rounds.newest(config)
     miners = sorted({miner.hotkey for miner in inputs.miners})
-    links, slow = find_links(found, miners, config), slow_in_full_rounds(found, miners, config)
-    crowd = find_crowd(found, [one.hotkey for one in slow], len(miners), config)
+    work = _work(inputs, rounds, miners, config)
+    links = find_links(found, miners, config)
     findings = ProbeFindings(
         rounds=len(found),
+        work=tuple(work),
         links=tuple(links),
-        slow_in_full_rounds=tuple(slow),
-        crowd=tuple(crowd),
-        shared_machines=tuple(shared_machines(found, links, crowd)),
+        shared_machines=tuple(shared_machines(found, links)),
         concurrency=tuple(_concurrency(found, miners)),
         joint_failures=tuple(joint_failures(found, miners, config)),
         cache_use=tuple(cache_use(inputs.requests, inputs.verdicts, miners)),
         repeated_commitments=tuple(repeated_commitments(inputs.requests)),
     )
-    return ProbeResults(findings=findings, rounds_after=carry_rounds(inputs.rounds, found))
+    done = [{one.hotkey: Times(one.work_ms, one.asked_ms) for one in work if one.rounds}]
+    newest = [one for one in [*done, *inputs.rounds.history.work_before()] if one][: config.work_window]
+    return ProbeResults(findings=findings, rounds_after=carry_rounds(inputs.rounds, found, newest))
+
+
+def _work(
+    inputs: EpochInputs, rounds: EpochRounds, miners: Sequence[str], config: ScoringConfig
+) -> list[WorkDone]:
+    asked = requests_of(held for held in inputs.rounds.rounds if held.full)
+    ended: dict[str, list[bool]] = {}
+    for one in inputs.requests:
+        if one.outcome in ("answered", "failed") and one.key not in asked:
+            ended.setdefault(one.miner_hotkey, []).append(one.outcome == "failed")
+    failing = {hotkey: sum(failed) / len(failed) for hotkey, failed in ended.items()}
+    before = inputs.rounds.history.work_before()
+    done = work_done(rounds.spells, before, failing, rounds.usual, config)
+    return [one for one in done if one.hotkey in miners]
 
 
 def _concurrency(found: Sequence[RoundOutcome], miners: Iterable[str]) -> Iterable[Concurrency]:

@@ -1,6 +1,7 @@
 """Rounds: moments at which many miners are asked at once, a drawn half of them or all.
 
-Who is slow when whom is asked too shows which miners share a machine (`validator/shared_machines.py`).
+Who is slow when whom is asked too shows which miners share a machine (`validator/shared_machines.py`); a
+round that asks all goes on for a while, and measures what miners are paid for (`validator/full_rounds.py`).
 Whether a block is followed by a round, at which moment of the next 12 s, of which kind it is and who is a
 member are drawn from SHA-256 over the hash of that block and a secret of the epoch:
 
@@ -37,6 +38,9 @@ MAX_ROUNDS = 256
 COMMITTED_AHEAD = 2
 """A secret's digest is published so many epochs ahead: an epoch is sealed while the next one runs."""
 
+MOST_REQUESTS = 64
+"""Requests of one member in one round."""
+
 MEMBER_SHARE = 0.5
 _SCALE = float(1 << 64)
 
@@ -45,14 +49,15 @@ class RoundRequests(Message):
     """What one member was asked: the requests' ids as far as the gateway told them."""
 
     hotkey: Ss58
-    request_ids: Annotated[tuple[RequestId, ...], Field(max_length=16)]
+    request_ids: Annotated[tuple[RequestId, ...], Field(max_length=MOST_REQUESTS)]
 
 
 class ProbeRound(Message):
     """One round as it is published.
 
     Attributes:
-        full: whether everybody is asked, and not a drawn half.
+        full: whether everybody is asked, again and again, and not a drawn half.
+        requests_each: at once.
         block, block_hash, block_at_ms: the block that it was drawn from.
         miners: the hotkeys that could have been members, in order.
         asked: the members.
@@ -69,11 +74,15 @@ class ProbeRound(Message):
 
 @dataclass(frozen=True)
 class RoundDraw:
-    """What follows from a block: how long after it, whether all are asked, how many requests each gets."""
+    """What follows from a block: how long after it, whether all are asked, how many requests each gets.
+
+    All at once; a member is asked again as soon as it has answered, until `lasts_ms` have passed.
+    """
 
     delay_ms: int
     full: bool
     requests_each: int
+    lasts_ms: int
 
 
 def epoch_secret(key: bytes, epoch: int) -> str:
@@ -94,7 +103,8 @@ def round_after(secret: str, block_hash: str, config: ScoringConfig) -> RoundDra
     full = kind < config.full_round_share
     wide = not full and kind < config.full_round_share + config.wide_round_share
     delay_ms = int(_draw(secret, block_hash, "delay") * BLOCK_MS)
-    return RoundDraw(delay_ms, full, config.wide_round_requests if wide else 1)
+    each = config.wide_round_requests if wide else 1
+    return RoundDraw(delay_ms, full, each, config.full_round_ms if full else 0)
 
 
 def slot(block_at_ms: int) -> int:

@@ -5,6 +5,7 @@ The auditor leaves out rounds of which it is not so, a follower refuses an epoch
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from validator.epoch_evidence import EpochRefused
 from validator.measurement import ChallengeBlock, EpochInputs
@@ -22,6 +23,9 @@ from validator.probe_rounds import (
 from validator.request_facts import RequestFacts
 from validator.round_history import RoundInputs
 from validator.scoring_config import ScoringConfig
+
+CLOCK_SLACK_MS = 50
+"""A gateway's clock may be set back by so much within a round."""
 
 
 def is_committed(rounds: RoundInputs) -> bool:
@@ -91,18 +95,30 @@ def round_fault(held: ProbeRound, secret: str, evidence: RoundEvidence, config: 
         return "its miners are not in order"
     if tuple(one.hotkey for one in held.asked) != members(secret, held.block_hash, held.full, held.miners):
         return "others were asked than were drawn"
-    faults = (_member_fault(held, member, evidence.facts) for member in held.asked)
+    faults = (_member_fault(held, member, evidence.facts, config) for member in held.asked)
     return next((fault for fault in faults if fault), "")
 
 
 def _member_fault(
-    held: ProbeRound, member: RoundRequests, facts: Mapping[str, Sequence[RequestFacts]]
+    held: ProbeRound,
+    member: RoundRequests,
+    facts: Mapping[str, Sequence[RequestFacts]],
+    config: ScoringConfig,
 ) -> str:
-    if len(member.request_ids) > held.requests_each:
+    if not held.full and len(member.request_ids) > held.requests_each:
         return f"{member.hotkey} was asked more often than the others"
-    for name in member.request_ids:
-        for fact in facts.get(name, ()):
-            late_ms = fact.started_at_ms - held.block_at_ms
-            if fact.miner_hotkey != member.hotkey or not -BLOCK_MS <= late_ms <= MAX_ROUND_LAG_MS:
-                return f"request {name} is another miner's, or was made at another time"
+    made = [fact for name in member.request_ids for fact in facts.get(name, ())]
+    latest_ms = MAX_ROUND_LAG_MS + (config.full_round_ms if held.full else 0)
+    for fact in made:
+        late_ms = fact.started_at_ms - held.block_at_ms
+        if fact.miner_hotkey != member.hotkey or not -BLOCK_MS <= late_ms <= latest_ms:
+            return f"request {fact.request_id} is another miner's, or was made at another time"
+    if held.full and _overlap(made):
+        return f"{member.hotkey} was asked before it had answered"
     return ""
+
+
+def _overlap(made: Sequence[RequestFacts]) -> bool:
+    """Whether a request began before the one before it had ended."""
+    spans = sorted((one.started_at_ms, one.finished_at_ms) for one in made)
+    return any(later[0] < earlier[1] - CLOCK_SLACK_MS for earlier, later in pairwise(spans))

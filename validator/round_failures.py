@@ -7,9 +7,9 @@ data centre fail together, too. That j's being asked *makes* i fail is another m
 `validator/shared_machines.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -37,32 +37,44 @@ def joint_failures(
     outcomes: Sequence[RoundOutcome], miners: Iterable[str], config: ScoringConfig
 ) -> list[JointFailures]:
     """The pairs of `miners` whose failures are not independent, by hotkeys."""
-    known = {
-        hotkey: {
-            place: not one.members[hotkey].alone_ms
-            for place, one in enumerate(outcomes)
-            if hotkey in one.members and one.members[hotkey].took_ms
-        }
-        for hotkey in sorted(miners)
-    }
-    level = config.probe_family_alpha / max(1, len(known) * (len(known) - 1) // 2)
-    failing = [hotkey for hotkey, rounds in known.items() if sum(rounds.values()) >= FEWEST_JOINT]
-    found = [
-        _counted(first, second, known[first], known[second]) for first, second in combinations(failing, 2)
-    ]
-    return [one for one in found if one.both >= FEWEST_JOINT and one.p_value <= level]
+    taken = {hotkey: _Taken.of(hotkey, outcomes) for hotkey in sorted(miners)}
+    level = config.probe_family_alpha / max(1, len(taken) * (len(taken) - 1) // 2)
+    failing = [hotkey for hotkey, rounds in taken.items() if rounds.failed.bit_count() >= FEWEST_JOINT]
+    found = (_counted(first, second, taken) for first, second in combinations(failing, 2))
+    return [one for one in found if one is not None and one.p_value <= level]
 
 
-def _counted(first: str, second: str, one: dict[int, bool], other: dict[int, bool]) -> JointFailures:
-    pairs = [(one[place], other[place]) for place in one.keys() & other.keys()]
-    both, only_first, only_second, neither = (
-        pairs.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))
-    )
+class _Taken(NamedTuple):
+    """Rounds as bits, by their places: those that say how they went for a miner, and those that failed."""
+
+    known: int
+    failed: int
+
+    @classmethod
+    def of(cls, hotkey: str, outcomes: Sequence[RoundOutcome]) -> "_Taken":
+        known = failed = 0
+        for place, one in enumerate(outcomes):
+            times = one.members.get(hotkey)
+            if times is not None and times.took_ms:
+                known |= 1 << place
+                failed |= 0 if times.alone_ms else 1 << place
+        return cls(known, failed)
+
+
+def _counted(first: str, second: str, taken: Mapping[str, _Taken]) -> JointFailures | None:
+    """None of a pair with too few joint failures."""
+    one, other = taken[first], taken[second]
+    both = (one.failed & other.failed).bit_count()
+    if both < FEWEST_JOINT:
+        return None
+    rounds = (one.known & other.known).bit_count()
+    only_first = (one.failed & other.known).bit_count() - both
+    only_second = (one.known & other.failed).bit_count() - both
     return JointFailures(
         hotkeys=(first, second),
-        rounds=len(pairs),
+        rounds=rounds,
         both=both,
         only_first=only_first,
         only_second=only_second,
-        p_value=fisher_p_value(both, only_first, only_second, neither),
+        p_value=fisher_p_value(both, only_first, only_second, rounds - both - only_first - only_second),
     )

@@ -1,4 +1,4 @@
-"""How long each member of a round took, beside how long it would have taken alone.
+"""How long each member of a round that asks a half took, beside how long it would have taken alone.
 
 What a miner takes alone follows from its other answers of the epoch, those outside of rounds: the speed that
 their shapes allow × how good this miner is (`validator/comparison.py`). So nothing about a round enters what
@@ -6,7 +6,7 @@ the round is measured by, and the draw of its members can't have had a part in i
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from validator.comparison import Polished, Sample, polish, speed, speed_sample
@@ -34,13 +34,59 @@ class Times(NamedTuple):
 
 UNKNOWN = Times(0, 0)
 
+Shape = Callable[[RequestFacts], Hashable]
+
 
 class AloneTimes:
-    """What answers take each miner alone, learned from `answers`."""
+    """What answers take each miner alone, learned from `answers`.
 
-    def __init__(self, answers: Iterable[RequestFacts]) -> None:
-        taken = list(answers)
-        self._levels = [(shape, _polished(taken, shape, fewest)) for shape, fewest in _LEVELS]
+    Args:
+        client_share: the most that one client has to say of one miner.
+    """
+
+    def __init__(self, answers: Iterable[RequestFacts], client_share: float = 0.0) -> None:
+        self._answers, self._client_share = list(answers), client_share
+        self._known: dict[int, Polished] = {}
+
+    @property
+    def _levels(self) -> Iterator[tuple[Shape, Polished]]:
+        """What is known, finest first; coarser kinds are looked at where finer ones don't do."""
+        for level, (shape, fewest) in enumerate(_LEVELS):
+            if level not in self._known:
+                self._known[level] = _polished(self._answers, shape, fewest, self._client_share)
+            yield shape, self._known[level]
+
+    @classmethod
+    def outside(
+        cls, requests: Iterable[RequestFacts], rounds: Iterable[ProbeRound], config: ScoringConfig
+    ) -> "AloneTimes":
+        """Learned from the answers of an epoch that belong to none of `rounds`."""
+        asked = requests_of(rounds)
+        answers = [
+            one
+            for one in requests
+            if one.outcome == "answered"
+            and one.output_tokens >= config.speed_min_tokens
+            and one.key not in asked
+        ]
+        return cls(answers, config.client_share)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was any answer to learn from."""
+        return bool(self._answers)
+
+    def figure(self, hotkey: str) -> float | None:
+        """How fast a miner usually is, ÷ the references; None of a miner with no answer."""
+        found = (known.figures.get(hotkey) for _, known in self._levels)
+        return next((one for one in found if one is not None), None)
+
+    def work_ms(self, answer: RequestFacts) -> float | None:
+        """What an answer takes a miner whose figure is 1; None when nothing is known."""
+        for shape, known in self._levels:
+            if (reference := known.references.get(shape(answer))) is not None:
+                return answer.output_tokens * 1000 / reference
+        return None
 
     def of(self, answer: RequestFacts) -> float | None:
         """Milliseconds, by the finest kind of shape that is known; None of a miner with no other answer."""
@@ -64,36 +110,35 @@ def _any(_: RequestFacts) -> Hashable:
     return None
 
 
-_LEVELS: Sequence[tuple[Callable[[RequestFacts], Hashable], int]] = (
+_LEVELS: Sequence[tuple[Shape, int]] = (
     (_whole_shape, 2), (_output_length, 2), (_any, 1),
 )  # fmt: skip
 """Kinds of shapes, finest first, and how many miners must have seen one for it to be known."""
 
 
 def _polished(
-    answers: Sequence[RequestFacts], shape: Callable[[RequestFacts], Hashable], fewest: int
+    answers: Sequence[RequestFacts],
+    shape: Shape,
+    fewest: int,
+    client_share: float,
 ) -> Polished:
     samples: dict[str, list[Sample]] = {}
     for answer in answers:
-        samples.setdefault(answer.miner_hotkey, []).append(Sample(shape(answer), speed(answer)))
-    return polish(samples, fewest)
+        sample = Sample(shape(answer), speed(answer), answer.client)
+        samples.setdefault(answer.miner_hotkey, []).append(sample)
+    return polish(samples, fewest, client_share)
+
+
+def requests_of(rounds: Iterable[ProbeRound]) -> set[tuple[str, str]]:
+    """The keys of the requests that belong to rounds."""
+    return {(name, one.hotkey) for held in rounds for one in held.asked for name in one.request_ids}
 
 
 def round_times(
-    requests: Sequence[RequestFacts], rounds: Sequence[ProbeRound], config: ScoringConfig
-) -> list[Mapping[str, Times]]:
-    """The times of each round's members by hotkey, round by round."""
-    by_id = {(one.request_id, one.miner_hotkey): one for one in requests}
-    asked = {(name, one.hotkey) for held in rounds for one in held.asked for name in one.request_ids}
-    alone = AloneTimes(
-        one
-        for one in requests
-        if one.outcome == "answered" and one.output_tokens >= config.speed_min_tokens and one.key not in asked
-    )
-    return [
-        {member.hotkey: _times(held, member, by_id, alone, config) for member in held.asked}
-        for held in rounds
-    ]
+    held: ProbeRound, facts: Mapping[tuple[str, str], RequestFacts], alone: AloneTimes, config: ScoringConfig
+) -> Mapping[str, Times]:
+    """The times of a round's members, by hotkey; `facts` by key."""
+    return {member.hotkey: _times(held, member, facts, alone, config) for member in held.asked}
 
 
 def _times(

@@ -1,4 +1,8 @@
-"""Holds rounds of probes: when the chain's newest block calls for one, asks its members all at once."""
+"""Holds rounds of probes: when the chain's newest block calls for one, asks its members all at once.
+
+A round that asks everybody goes on: each member is asked again as soon as it has answered, until the round's
+time is over. No other round begins meanwhile.
+"""
 
 import asyncio
 import logging
@@ -9,6 +13,7 @@ from shared.chain import Block
 from validator.clock import Clock
 from validator.probe_rounds import (
     MAX_ROUND_LAG_MS,
+    MOST_REQUESTS,
     ProbeRound,
     RoundDraw,
     RoundRequests,
@@ -23,6 +28,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 """Pause between looks at the newest block."""
+
+ASK_AGAIN_S = 0.5
+"""Pause before a member is asked again to whom the gateway let no request through, as while it rests."""
 
 MOST_ROUNDS_AT_ONCE = 8
 """Rounds under way; while miners let so many hang, no further one is begun."""
@@ -62,6 +70,7 @@ class RoundTraffic:
         self._traffic, self._state, self._config = traffic, state, config
         self._clock, self._sleep = clock, sleep
         self._slot = -1
+        self._full_until_ms = 0
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -109,8 +118,10 @@ class RoundTraffic:
     async def _hold(self, block: Block, secret: str, drawn: RoundDraw) -> None:
         await self._sleep(drawn.delay_ms / 1000)
         found = await asyncio.to_thread(self._epoch)
-        if found is None or found[1] != secret:
+        now_ms = self._clock()
+        if found is None or found[1] != secret or now_ms < self._full_until_ms:
             return
+        self._full_until_ms = now_ms + drawn.lasts_ms
         miners = tuple(sorted(set(self._miners())))
         asked = members(secret, block.hash, drawn.full, miners)
         held = ProbeRound(
@@ -123,29 +134,51 @@ class RoundTraffic:
             asked=tuple(RoundRequests(hotkey=hotkey, request_ids=()) for hotkey in asked),
         )
         if await asyncio.to_thread(self._state.begin, found[0], held):
-            await _Answers(held, self._traffic, self._state).gather()
+            answers = _Answers(held, self._traffic, self._state, self._clock, self._sleep)
+            await answers.gather(now_ms + drawn.lasts_ms)
 
 
 class _Answers:
     """A round's requests under way; what becomes known is stored, so that an epoch's end loses none of it."""
 
-    def __init__(self, held: ProbeRound, traffic: Probing, state: RoundState) -> None:
+    def __init__(
+        self, held: ProbeRound, traffic: Probing, state: RoundState, clock: Clock, sleep: Sleep
+    ) -> None:
         self._held, self._traffic, self._state = held, traffic, state
+        self._clock, self._sleep = clock, sleep
         self._names: dict[str, list[str]] = {one.hotkey: [] for one in held.asked}
         self._turn = asyncio.Lock()
+        self._told = False
 
-    async def gather(self) -> None:
-        """Ask all members at once, and wait for the last answer."""
+    async def gather(self, until_ms: int) -> None:
+        """Ask all members at once, again and again until `until_ms`, and wait for the last answer."""
         await asyncio.gather(
-            *(self._ask(hotkey) for hotkey in self._names for _ in range(self._held.requests_each))
+            *(
+                self._ask_on(hotkey, until_ms)
+                for hotkey in self._names
+                for _ in range(self._held.requests_each)
+            )
         )
 
-    async def _ask(self, hotkey: str) -> None:
+    async def _ask_on(self, hotkey: str, until_ms: int) -> None:
+        while True:
+            was_asked = await self._ask(hotkey)
+            if self._clock() >= until_ms or len(self._names[hotkey]) >= MOST_REQUESTS:
+                return
+            if not was_asked:
+                await self._sleep(ASK_AGAIN_S)
+
+    async def _ask(self, hotkey: str) -> bool:
         name = await self._traffic.probe(hotkey)
-        if name is not None:
-            self._names[hotkey].append(name)
-            async with self._turn:
+        if name is None:
+            return False
+        self._names[hotkey].append(name)
+        self._told = True
+        async with self._turn:
+            if self._told:
+                self._told = False
                 await asyncio.to_thread(self._state.note, self._known())
+        return True
 
     def _known(self) -> ProbeRound:
         asked: Sequence[RoundRequests] = [

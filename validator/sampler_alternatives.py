@@ -8,20 +8,21 @@ draws one certain token, up to the numerical noise of whoever computed the logit
 
 from dataclasses import dataclass
 
+from validator.alternative_names import (
+    ERRORS,
+    GREEDY_INSTEAD,
+    OTHER_SEED,
+    STEPS,
+    UNFILTERED,
+    UNPENALISED,
+    error_name,
+    step_name,
+    temperature_name,
+)
 from validator.sampling_rules import LEAST_TEMPERATURE, SamplingRule
 
 NARROW = 0.05
 """Scale of the numerical noise around a named sampler's draw, in logits: about what bfloat16 does."""
-
-ERRORS = (0.1, 0.4, 1.5)
-"""Scales of the errors that other weights add to logits: on the demo model about those of int8, 4-bit weights
-and another model."""
-
-STEPS = (-0.2, -0.1, 0.1, 0.2)
-"""Temperatures this far from the request's are looked for, beside 0 and 1."""
-
-GREEDY_INSTEAD = (0.3, 0.7, 1.0)
-"""Temperatures that are looked for where the request asks for none."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Alternative:
     """One other way to draw a token.
 
     Attributes:
-        name: in words that fit into "as if drawn …".
+        name: in words that fit into "as if drawn …"; the same for the same cheat whatever the request asks
+            for, so that what one audit shows of it can be held with the next
+            (`validator.alternative_names.NAMES` has them all).
         temperature: that scores are made with; 0 takes the largest logit.
         scale: of the noise around the highest score, in logits.
         filtered: whether min-p, top-k and top-p apply.
@@ -47,24 +50,23 @@ class Alternative:
 
 def alternatives(rule: SamplingRule) -> tuple[Alternative, ...]:
     """The alternatives to a request's own sampling, the same for everybody who knows the request."""
-    found = [
-        Alternative(f"with errors of about {scale:g} logits", rule.temperature, scale) for scale in ERRORS
-    ]
-    found += [
-        Alternative(f"at temperature {temperature:g}", temperature) for temperature in _temperatures(rule)
-    ]
+    found = [Alternative(error_name(scale), rule.temperature, scale) for scale in ERRORS]
+    found += [Alternative(name, temperature) for temperature, name in temperatures(rule).items()]
     if not rule.greedy:
-        found.append(Alternative("with another seed", rule.temperature, known_noise=False))
+        found.append(Alternative(OTHER_SEED, rule.temperature, known_noise=False))
     if rule.top_k or rule.top_p < 1 or rule.min_p:
-        found.append(Alternative("without top-k, top-p and min-p", rule.temperature, filtered=False))
+        found.append(Alternative(UNFILTERED, rule.temperature, filtered=False))
     if (rule.repetition_penalty, rule.presence_penalty, rule.frequency_penalty) != (1, 0, 0):
-        found.append(Alternative("without penalties", rule.temperature, penalised=False))
+        found.append(Alternative(UNPENALISED, rule.temperature, penalised=False))
     return tuple(found)
 
 
-def _temperatures(rule: SamplingRule) -> tuple[float, ...]:
+def temperatures(rule: SamplingRule) -> dict[float, str]:
+    """The other temperatures with their names: a step's where it lies a step from the request's own."""
     if rule.greedy:
-        return () if rule.seed is None else GREEDY_INSTEAD
-    near = [round(rule.temperature + step, 6) for step in STEPS]
-    others = [0.0, *(one for one in near if one >= LEAST_TEMPERATURE), 1.0]
-    return tuple(one for one in dict.fromkeys(others) if one != rule.temperature)
+        return {} if rule.seed is None else {one: temperature_name(one) for one in GREEDY_INSTEAD}
+    near = {round(rule.temperature + step, 6): step_name(step) for step in STEPS}
+    found = {0.0: temperature_name(0.0)}
+    found |= {one: name for one, name in near.items() if one >= LEAST_TEMPERATURE}
+    found.setdefault(1.0, temperature_name(1.0))
+    return {one: name for one, name in found.items() if one != rule.temperature}

@@ -4,42 +4,43 @@ No clock, network or random source. Only counting, sorting and the IEEE 754 oper
 are rounded the same way on every machine, and no sum whose order could vary: the same inputs, in
 whatever order, give the same bits anywhere.
 
-    score = reliability × machine × throughput × (0.40 + 0.20 × latency + 0.40 × verification)
+    score = reliability × throughput × (0.40 + 0.20 × latency + 0.40 × verification)
 
-    throughput    speed compared with the best eligible miner's, answers of one shape with each other
-    machine       1, or a hotkey's part of a machine that it shares (`validator/shared_machines.py`,
-                  `validator/full_rounds.py`)
-    latency       the same of 1 ÷ (time to the first token + 50 ms), over streamed answers; continuations of
-                  what a miner has served before are compared with each other
+    throughput    work while everybody is asked (`validator/full_rounds.py`) ÷ the best eligible miner's
+    latency       1 ÷ (time to the first token + 50 ms) of streamed answers in rounds, ÷ the best; answers of
+                  one shape are compared, and continuations of what a miner has served before with each other
     verification  (passes + 2) ÷ (passes + fails + 2), over this epoch and the hotkey's last twelve
     reliability   (answered + 2) ÷ (answered + failed + 2)
 
-In throughput, latency and reliability no client weighs more than a share (`validator/client_voices.py`).
+Both are bounded by what a miner's other answers say (`validator/paid_speed.py`). In those, and in
+reliability, no client weighs more than a share (`validator/client_voices.py`).
 
 Throughput is a factor, not a summand: honest income is proportional to the speed served, and a machine
-that two uids share, each at half the speed, earns what it earns under one. What a unit of that work earns
-depends for 20 % on latency and for 40 % on verification. In a plain sum a second uid would have earned its
-latency and verification once more, for nothing.
+under several uids, which together do one machine's work while everybody is asked, earns what it earns under
+one. What a unit of that work earns depends for 20 % on latency and for 40 % on verification. In a plain sum a
+second uid would have earned its latency and verification once more, for nothing.
 
 A miner earns nothing when the sequential test rejected it at any time in the epoch, when at least two
 audits of the epoch were decided and all failed, when none ever passed, when it answered nothing, when it
-repeated a commitment (`validator/repeated_commitments.py`), or when its hotkey has left the subnet. An epoch
-in which nothing could be audited costs an honest miner nothing. Every zero says why.
+repeated a commitment (`validator/repeated_commitments.py`), when it finished nothing while everybody was
+asked or was never among them, or when its hotkey has left the subnet. An epoch in which nothing could be
+audited costs an honest miner nothing. Every zero says why.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
-from validator.comparison import compare, promptness_samples, speed_sample
 from validator.measurement import EpochInputs, MinerMeasures, Uid, measure_miners
+from validator.paid_speed import latencies, paid_rate, throughputs
 from validator.probe_findings import ProbeFindings, probe_results
-from validator.probe_words import copy_words, probe_remarks
+from validator.probe_words import copy_words, idle_words, probe_remarks
+from validator.round_times import requests_of
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import is_rejected
+from validator.sequential_test import Standing, explanation, is_rejected
 
 Part = Annotated[float, Field(ge=0, le=1)]
 
@@ -66,14 +67,13 @@ class MinerScore(Message):
     latency: Part | None
     verification: Part | None
     reliability: Part | None
-    machine: Part | None
     score: Part
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Eligible miners side by side, by hotkey; a miner without streamed answers has no latency."""
+    """Eligible miners side by side, by hotkey; a miner without streamed answers to compare has no latency."""
 
     throughput: Mapping[str, float]
     latency: Mapping[str, float]
@@ -90,7 +90,9 @@ def score(
     found = probes or probe_results(inputs, config).findings
     measured = measure_miners(inputs, config)
     obstacles = {miner.hotkey: _obstacles(miner, found, config) for miner in measured}
-    compared = _compared([miner for miner in measured if not obstacles[miner.hotkey]], config)
+    eligible = [miner for miner in measured if not obstacles[miner.hotkey]]
+    asked = requests_of(inputs.rounds.rounds)
+    compared = _Comparison(throughputs(eligible, found, config), latencies(eligible, asked, config))
     scores = [
         _zero(miner, obstacles[miner.hotkey])
         if obstacles[miner.hotkey]
@@ -98,14 +100,6 @@ def score(
         for miner in measured
     ]
     return sorted(scores, key=lambda one: (one.uid is None, one.uid or 0, one.hotkey))
-
-
-def _compared(eligible: Sequence[MinerMeasures], config: ScoringConfig) -> _Comparison:
-    speeds = {miner.hotkey: [speed_sample(answer) for answer in miner.answers] for miner in eligible}
-    promptness = {
-        miner.hotkey: promptness_samples(miner.answers, config.ttft_softening_ms) for miner in eligible
-    }
-    return _Comparison(compare(speeds, config.client_share), compare(promptness, config.client_share))
 
 
 def _obstacles(miner: MinerMeasures, probes: ProbeFindings, config: ScoringConfig) -> tuple[str, ...]:
@@ -123,6 +117,8 @@ def _obstacles(miner: MinerMeasures, probes: ProbeFindings, config: ScoringConfi
         reasons.append(f"none of {miner.requests} requests was answered, {miner.failed} failed")
     elif not miner.output_tokens:
         reasons.append("no answer held a token")
+    elif probes.work and not paid_rate(miner.hotkey, probes, config):
+        reasons.append(idle_words(probes.work_of(miner.hotkey)))
     elif not now.passes and now.fails >= config.supporting_audits:
         reasons.append(f"all {now.fails} decided audits failed in this epoch")
     elif not now.passes and not miner.earlier.passes:
@@ -138,9 +134,15 @@ def _rejection(miner: MinerMeasures, config: ScoringConfig) -> Iterable[str]:
         peak = max(rejected, key=lambda one: (one.log_evidence, one.support))
         yield (
             f"the sequential test rejects this hotkey: its evidence stood at {peak.log_evidence:.2f} in this "
-            f"epoch, the limit is {config.reject_log_evidence:.2f}, {peak.support} audits support it; "
+            f"epoch, the limit is {config.reject_log_evidence:.2f}, {peak.support} audits support it"
+            f"{_explained(peak)}; "
             f"it stands at {miner.after.log_evidence:.2f} now and falls with every audit that passes"
         )
+
+
+def _explained(standing: Standing) -> str:
+    best = explanation(standing)
+    return f"; what explains them best is {best}" if best else ""
 
 
 def _report(miner: MinerMeasures) -> dict[str, object]:
@@ -163,7 +165,7 @@ def _report(miner: MinerMeasures) -> dict[str, object]:
 
 
 def _zero(miner: MinerMeasures, reasons: tuple[str, ...]) -> MinerScore:
-    parts = dict.fromkeys(("throughput", "latency", "verification", "reliability", "machine"))
+    parts = dict.fromkeys(("throughput", "latency", "verification", "reliability"))
     return MinerScore.model_validate(_report(miner) | parts | {"score": 0.0, "reasons": reasons})
 
 
@@ -176,7 +178,6 @@ def _earned(
     verification = passes / (passes + miner.now.fails + miner.earlier.fails)
     requests = miner.answered + miner.failed + config.virtual_answers
     reliability = (requests - miner.failed_weight) / requests
-    machine = probes.machine_factor(miner.hotkey)
     unit = config.base_share + config.latency_share * latency + config.verification_share * verification
     return MinerScore.model_validate(
         _report(miner)
@@ -185,22 +186,24 @@ def _earned(
             "latency": latency,
             "verification": verification,
             "reliability": reliability,
-            "machine": machine,
-            "score": min(1.0, reliability * machine * throughput * unit),
+            "score": min(1.0, reliability * throughput * unit),
             "reasons": (
-                *_remarks(miner, compared, config),
+                *_remarks(miner, compared, bool(probes.work), config),
                 *probe_remarks(probes, miner.hotkey),
             ),
         }
     )
 
 
-def _remarks(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig) -> Iterable[str]:
+def _remarks(
+    miner: MinerMeasures, compared: _Comparison, in_rounds: bool, config: ScoringConfig
+) -> Iterable[str]:
     """What a miner that earns could do better, in words."""
     throughput, latency = compared.throughput[miner.hotkey], compared.latency.get(miner.hotkey)
-    yield f"on answers of the same shape it has {throughput * 100:.0f} % of the best miner's speed"
+    when = "while all miners were asked" if in_rounds else "on answers of the same shape"
+    yield f"{when} it had {throughput * 100:.0f} % of the best miner's speed"
     if latency is None:
-        yield "no streamed answer in this epoch: latency counts like throughput"
+        yield "no streamed answer to compare in this epoch: latency counts like throughput"
     else:
         yield f"and {latency * 100:.0f} % of the best promptness to the first token"
     if miner.failed:
@@ -211,6 +214,7 @@ def _remarks(miner: MinerMeasures, compared: _Comparison, config: ScoringConfig)
         yield f"{fails} of {audits} audits failed in this epoch and the last {config.history_epochs}"
     if miner.after.log_evidence > 0:
         limit = config.reject_log_evidence
-        yield f"the sequential test stands at {miner.after.log_evidence:.2f}; it rejects from {limit:.2f}"
+        stands = f"the sequential test stands at {miner.after.log_evidence:.2f}"
+        yield f"{stands}; it rejects from {limit:.2f}{_explained(miner.after)}"
     if audits < config.settled_audits:
         yield f"{audits} of {config.settled_audits} audits that settle the pass rate: it is provisional"

@@ -24,10 +24,11 @@ class ScoringConfig(Message):
     history_epochs: Annotated[int, Field(ge=0)] = 12
     """Earlier epochs whose audits still count, by hotkey: five hours of 25-minute epochs."""
 
-    reject_log_evidence: Annotated[float, Field(gt=0)] = 13.815510557964274
-    """ln(10⁶): evidence at which the sequential test rejects a miner. An honest one is rejected at most
-    once in 10⁶ audits on average (the bound on the average run length of Shin, Ramdas and Rinaldo 2024,
-    "E-detectors"; for likelihood ratios Lorden 1971): less than once in 10⁴ epochs of `max_audits`."""
+    reject_log_evidence: Annotated[float, Field(gt=0)] = 14.508658
+    """ln(2·10⁶), rounded up: evidence at which the sequential test rejects a miner. Its bettors' weights sum
+    to 2, so an honest one is rejected at most once in 10⁶ audits on average (the bound on the average run
+    length of Shin, Ramdas and Rinaldo 2024, "E-detectors"; for likelihood ratios Lorden 1971): less than once
+    in 10⁴ epochs of `max_audits`."""
     audit_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
     """Share of `reject_log_evidence` that one audit can add at most, so that no single one rejects. A smaller
     e-value is an e-value too, so the bound above stays. Two proven failures reject even with half a dozen
@@ -65,24 +66,33 @@ class ScoringConfig(Message):
     """Added to both sides when times to first token are compared: people don't feel smaller differences."""
 
     round_share: Share = 0.192
-    """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch, of which
-    each miner is asked in 16. With fewer, hotkeys of one machine are paid twice for longer."""
+    """Share of blocks, one in 12 s, that are followed by a round of probes: 24 in a 25-minute epoch."""
     full_round_share: Share = 0.33
-    """Share of rounds that ask every miner: a machine under however many hotkeys then works for all."""
+    """Share of rounds that ask every miner: seven or eight in an epoch; one epoch in 1,500 has none."""
+    full_round_ms: Annotated[int, Field(ge=1, le=60_000)] = 24_000
+    """How long such a round asks each miner again as soon as it has answered. An epoch's work of a miner that
+    writes 80 tokens a second rests on some sixty answers then, which are an eighth of what one stream of it
+    can write. They must be many in one round: of a queue only the first is served then."""
+    work_window: Annotated[int, Field(ge=0)] = 11
+    """Earlier epochs that are added to a miner's work, where their rates are like this one's: with it five
+    hours, as of audits."""
+    rate_band: Annotated[float, Field(ge=1)] = 1.15
+    """Rates that are no farther apart are like each other: about three times as far as luck takes the rate of
+    one epoch. When two machines become one under two hotkeys, each rate halves at once."""
+    usual_margin: Annotated[float, Field(ge=1)] = 1.25
+    """A miner is paid for what it does in full rounds, up to so many times what it usually does. Luck takes
+    the two of an honest miner with few clients some 6 % apart (standard deviation, `bench.incentives`), and
+    who hurries in rounds alone is no faster there than its machine."""
     wide_round_share: Share = 0.17
     wide_round_requests: Annotated[int, Field(ge=2, le=16)] = 3
     """So large a share of rounds asks so many requests of each member at once."""
     round_window: Annotated[int, Field(ge=1)] = 192
-    """Newest rounds that are compared: eight epochs of them, about 64 that ask everybody, and of the others
-    some 32 with each pair of miners and 32 with one of them alone. Hotkeys of one machine are told after two
-    or three epochs (`bench.incentives`)."""
+    """Newest rounds that are compared: eight epochs of them, about 48 that ask everybody, and of the others
+    some 36 with each pair of miners and 36 with one of them alone."""
     round_min_tokens: Annotated[int, Field(ge=1)] = 16
     """An answer with fewer output tokens says nothing about speed in a round."""
     probe_family_alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Chance that any honest miner is found to share a machine in an epoch, all together (Bonferroni)."""
-    full_round_speed: Share = 0.85
-    """Share of its usual speed: a miner that is slower in most rounds that ask everybody is paid for what it
-    has then."""
 
     @property
     def audit_log_e_limit(self) -> float:

@@ -1,27 +1,23 @@
-"""What share of its pay is one machine's, for miners that slow each other (`validator/machine_links.py`).
+"""How far miners that slow each other (`validator/machine_links.py`) are one machine.
 
-Linked miners are one group. In a round with at least two of its members, let each member's time alone be what
-its answers took when no other of the group was asked. Separate machines are done after the longest of these
-times, one machine, in whatever order it works, after their sum. With
+Linked miners are one group. In a round that asks a half, with at least two of the group, let each member's
+time alone be what its answers took when no other of the group was asked. Separate machines are done after the
+longest of these times, one machine, in whatever order it works, after their sum. With
 
     s = median over those rounds of (time until the last had ended − longest) ÷ (sum − longest), within [0, 1]
 
-a group of g earns as 1 + (g − 1)·(1 − s) machines do: the throughput of each member is multiplied by
-1 − s·(g − 1)/g, or by the median of the members' speeds in those rounds ÷ the speed that they are paid for,
-if that is less: where a machine's hotkeys are at work at once now and then anyway, their times alone are
-longer. It is what was measured, no punishment: who is linked by chance has s near 0.
+a group of g is as 1 + (g − 1)·(1 − s) machines are. It is evidence, and costs nothing: what hotkeys of one
+machine are paid together follows from what they do in full rounds (`validator/full_rounds.py`).
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
 
 from shared.identifiers import Message, Ss58
 from validator.comparison import median
-from validator.machine_crowds import InCrowd
 from validator.machine_links import Link
 from validator.round_history import RoundOutcome
 
@@ -30,20 +26,17 @@ FEWEST_ALONE = 3
 
 
 class SharedMachine(Message):
-    """Miners that are linked; `overlap` is s, and `factor` what their throughput is multiplied by."""
+    """Miners that are linked; `overlap` is s, and `machines` how many machines they are like."""
 
     hotkeys: tuple[Ss58, ...]
     overlap: Annotated[float, Field(ge=0, le=1)]
-    factor: Annotated[float, Field(ge=0, le=1)]
+    machines: Annotated[float, Field(ge=1)]
 
 
-def shared_machines(
-    outcomes: Sequence[RoundOutcome], links: Iterable[Link], crowd: Iterable[InCrowd]
-) -> list[SharedMachine]:
-    """The groups of linked miners, and what follows for them; a crowd is linked all with all."""
-    pairs = [(link.slowed, link.by) for link in links]
-    pairs += pairwise(one.hotkey for one in crowd)
-    return [_shared(group, outcomes) for group in _groups(pairs)]
+def shared_machines(outcomes: Sequence[RoundOutcome], links: Iterable[Link]) -> list[SharedMachine]:
+    """The groups of linked miners, and what follows for them."""
+    halves = [one for one in outcomes if not one.full]
+    return [_shared(group, halves) for group in _groups((link.slowed, link.by) for link in links)]
 
 
 def _groups(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
@@ -61,14 +54,8 @@ def _shared(hotkeys: tuple[str, ...], outcomes: Sequence[RoundOutcome]) -> Share
     together = [(one, group) for one, group in present if len(group) > 1]
     found = [_overlap(one, group, usual) for one, group in together]
     overlap = median(one for one in found if one is not None) or 0.0
-    speeds = [
-        one.members[hotkey].speed for one, group in together if one.requests_each == 1 for hotkey in group
-    ]
-    speed = median(one for one in speeds if one)
-    factor = 1 - overlap * (len(hotkeys) - 1) / len(hotkeys)
-    return SharedMachine(
-        hotkeys=hotkeys, overlap=overlap, factor=factor if speed is None else min(factor, speed)
-    )
+    machines = 1 + (len(hotkeys) - 1) * (1 - overlap)
+    return SharedMachine(hotkeys=hotkeys, overlap=overlap, machines=machines)
 
 
 def _usual_alone(

@@ -40,6 +40,7 @@ class TrafficObserver:
             hotkey: deque(times, maxlen=most_answers) for hotkey, times in state.answered_at_ms.items()
         }
         self._own = dict.fromkeys(state.own)
+        self._of_rounds: dict[str, None] = {}
 
     def state(self) -> SyntheticState:
         """What is to be stored."""
@@ -67,14 +68,20 @@ class TrafficObserver:
             if not records:
                 return cursor
 
-    def note_own(self, body: Mapping[str, Any]) -> None:
-        """The auditor is about to send this body."""
-        self._own[content_identity(body, self.identity)] = None
-        while len(self._own) > MAX_OWN:
-            del self._own[next(iter(self._own))]
+    def note_own(self, body: Mapping[str, Any], of_round: bool = False) -> None:
+        """The auditor is about to send this body.
+
+        Answers in rounds don't count, or a miner without clients would be asked in rounds alone. (Those that
+        are under way when the auditor is restarted do.)
+        """
+        content = content_identity(body, self.identity)
+        for noted in (self._own, self._of_rounds) if of_round else (self._own,):
+            noted[content] = None
+            while len(noted) > MAX_OWN:
+                del noted[next(iter(noted))]
 
     def answers_since(self, hotkey: str, since_ms: int) -> int:
-        """Answers of a miner that ended after `since_ms`, at most `most_answers`."""
+        """Answers of a miner outside of rounds that ended after `since_ms`, at most `most_answers`."""
         return sum(at_ms > since_ms for at_ms in self._answered.get(hotkey, ()))
 
     def forget_all_but(self, hotkeys: frozenset[str]) -> None:
@@ -85,7 +92,8 @@ class TrafficObserver:
         body = json.loads(record.request_body)
         own = content_identity(body, self.identity)
         is_own = self._own.pop(own, False) is None
-        if record.outcome != "answered" or record.output_tokens == 0:
+        is_of_round = self._of_rounds.pop(own, False) is None
+        if record.outcome != "answered" or record.output_tokens == 0 or is_of_round:
             return
         times = self._answered.setdefault(record.miner_hotkey, deque(maxlen=self._most_answers))
         times.append(record.finished_at_ms)

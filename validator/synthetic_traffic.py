@@ -128,12 +128,12 @@ class SyntheticTraffic:
 
         Nothing goes on from its answer: the ids of rounds are published, and would tell what does.
         """
-        _, reply = await self._send(miner_hotkey)
+        _, reply = await self._send(miner_hotkey, of_round=True)
         return reply.request_id if reply else None
 
-    async def _send(self, miner_hotkey: str) -> tuple[Draft, Reply | None]:
+    async def _send(self, miner_hotkey: str, of_round: bool = False) -> tuple[Draft, Reply | None]:
         draft = self._writer.write(self._observer.reservoir.draw())
-        self._observer.note_own(draft.body)
+        self._observer.note_own(draft.body, of_round)
         try:
             reply = await self._client.ask(draft, miner_hotkey)
         except GatewayTrouble as error:

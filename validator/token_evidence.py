@@ -32,6 +32,14 @@ LARGEST_LOG = 230.0
 """Bound on the logarithm of an e-value: scores stay finite."""
 
 
+def _margins_name(cut: float, share: float) -> str:
+    return f"with {share:.0%} of tokens off by {cut:.2g} logits or more"
+
+
+MARGIN_NAMES = tuple(_margins_name(cut, share) for cut in CUTS for share in LARGE_SHARES)
+"""Of the alternatives by margins alone."""
+
+
 def missed_by_class(margins: Sequence[float]) -> tuple[int, ...]:
     """How many margins lie in each class above 0: (edge, next edge], the last one open."""
     counts = [0] * len(MARGIN_EDGES)
@@ -72,9 +80,7 @@ def _named(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
 
 def _by_margins(tokens: TokenCheck, honest: HonestMargins) -> dict[str, float]:
     return {
-        f"with {share:.0%} of tokens off by {cut:.2g} logits or more": _log_ratio_above(
-            tokens, honest, MARGIN_EDGES.index(cut), share
-        )
+        _margins_name(cut, share): _log_ratio_above(tokens, honest, MARGIN_EDGES.index(cut), share)
         for cut in CUTS
         for share in LARGE_SHARES
     }

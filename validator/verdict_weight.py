@@ -7,8 +7,17 @@ import math
 from collections.abc import Sequence
 
 from shared.honest_noise import HonestNoise
-from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E, UNANSWERED_LOG_E, log_e_value, weigh
-from validator.token_evidence import token_score
+from validator.evidence import (
+    FAIL_P_VALUE,
+    PROVEN_LOG_E,
+    SHARES,
+    UNANSWERED_LOG_E,
+    e_value,
+    log_e_value,
+    weigh,
+)
+from validator.evidence_families import LARGEST_RATIO, WEIGHTS, family_ratios
+from validator.token_evidence import MARGIN_NAMES, token_score
 from validator.verdicts import DECIDED_BY, Evidence, Statistic, Verdict
 
 LOG_E_TOLERANCE = 1e-9
@@ -17,6 +26,12 @@ share of themselves."""
 
 SCORE_TOLERANCE = 1e-6
 """Scores of tokens are exponentials of sums over an answer's tokens."""
+
+RATIO_TOLERANCE = 1e-5
+"""Ratios are published with six digits."""
+
+SMALLEST_RATIO = 1e-12
+"""Below it a ratio counts as 0."""
 
 COMPARED: frozenset[Statistic] = frozenset({"typical", "mean", "replay"})
 """What every audit states that came as far as the reference; tokens can't always be checked."""
@@ -35,6 +50,7 @@ def weight_fault(verdict: Verdict, noise: HonestNoise | None = None) -> str | No
     fault = (
         _statistics_fault(verdict)
         or _outcome_fault(verdict)
+        or _families_fault(verdict)
         or (_calibration_fault(verdict, noise) if noise else None)
     )
     if fault is not None:
@@ -101,6 +117,26 @@ def _weights(verdict: Verdict) -> list[tuple[float, float]]:
     return [(weight, weight) for weight in exact]
 
 
+def _families_fault(verdict: Verdict) -> str | None:
+    """Whether the families are those that the audit could tell; what can be checked without calibration."""
+    expected: dict[str, float] = {
+        one.statistic: e_value(one.p_value) for one in verdict.evidence if one.statistic in SHARES
+    }
+    told = set(expected)
+    if verdict.tokens is not None and any(one.statistic == "tokens" for one in verdict.evidence):
+        told |= {one.name for one in verdict.tokens.alternatives if one.name in WEIGHTS} | set(MARGIN_NAMES)
+    if strange := sorted(told ^ set(verdict.ratios)):
+        return f"{'leaves out' if strange[0] in told else 'invents'} the family {strange[0]!r}"
+    for name, ratio in expected.items():
+        if not _same_ratio(verdict.ratios[name], ratio):
+            return f"has the ratio {verdict.ratios[name]} for {name}, of whose p-value {ratio} follows"
+    return None
+
+
+def _same_ratio(stated: float, computed: float) -> bool:
+    return math.isclose(stated, min(computed, LARGEST_RATIO), rel_tol=RATIO_TOLERANCE, abs_tol=SMALLEST_RATIO)
+
+
 def _calibration_fault(verdict: Verdict, noise: HonestNoise) -> str | None:
     for one in verdict.evidence:
         expected = weigh(noise, one.statistic, one.score).p_value
@@ -110,4 +146,8 @@ def _calibration_fault(verdict: Verdict, noise: HonestNoise) -> str | None:
             score = token_score(verdict.tokens, noise.margins)
             if not math.isclose(one.score, score, rel_tol=SCORE_TOLERANCE):
                 return f"has the score {one.score} for its tokens, of which {score} follows"
+    computed = family_ratios(verdict.evidence, verdict.tokens, noise.margins)
+    for name, ratio in computed.items():
+        if not _same_ratio(verdict.ratios[name], ratio):
+            return f"has the ratio {verdict.ratios[name]} for {name!r}, of whose tokens {ratio} follows"
     return None

@@ -38,6 +38,10 @@ DECIDED_BY: Mapping[Statistic, Check] = {
 MAX_REASON_CHARACTERS = 1000
 """Bound on a reason: it may quote what a miner said."""
 
+MAX_FAMILIES = 64
+"""Bound on the explanations that a verdict weighs."""
+
+Ratio = Annotated[float, Field(ge=0)]
 Distance = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -93,7 +97,7 @@ class Verdict(Message):
     `evidence` and `points` are empty when the audit ended before anything was compared with the reference.
     """
 
-    version: Literal["verdict/3"] = "verdict/3"
+    version: Literal["verdict/4"] = "verdict/4"
     request_id: RequestId
     miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
     miner_hotkey: Ss58
@@ -102,7 +106,9 @@ class Verdict(Message):
     reason: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
     evidence: tuple[Evidence, ...]
     log_e: float
-    """Natural logarithm of the audit's e-value: what it adds to the sequential test. 0 when inconclusive."""
+    """Natural logarithm of the audit's e-value: what it counts as a whole. 0 when inconclusive."""
+    ratios: Annotated[dict[str, Ratio], Field(max_length=MAX_FAMILIES)] = Field(default_factory=dict)
+    """The e-value of each family of explanations that could be told (`validator/evidence_families.py`)."""
     points: tuple[AuditedPoint, ...]
     tokens: TokenCheck | None
     challenge_block: Annotated[int, Field(ge=0)]

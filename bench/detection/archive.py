@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from bench.detection.measuring import Measured
+from bench.detection.older_verdicts import as_today
 from shared.canonical import sha256_hex
 from shared.identifiers import Message
 from validator.verdicts import Verdict
@@ -36,7 +37,7 @@ class Archive:
         if not file.exists():
             return None
         try:
-            found = MeasuredFile.model_validate_json(file.read_bytes())
+            found = MeasuredFile.model_validate_json(as_today(file.read_bytes()))
         except ValidationError:
             return None
         if found.calibration != self._calibration:

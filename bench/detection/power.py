@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.detection.at_best import AtBest, at_best
 from bench.detection.measuring import Measured
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import NEWCOMER, is_rejected, step
+from validator.sequential_test import NEWCOMER, advance, is_rejected
 from validator.verdicts import Verdict
 
 RESAMPLED_RUNS = 1000
@@ -29,6 +30,8 @@ class Power:
         caught: share of audits that failed.
         median, p95: audits until the evidence passes the sequential test's limit; None when it never does.
         costs_weight: median of audits until the network acts on it, which takes two audits at least.
+        rejected: of RESAMPLED_RUNS, those in which the network acts on it within LONGEST_RUN audits.
+        at_best: what any test needs at least; None where nothing speaks against the miner.
         checks: which checks decided failed audits, most frequent first.
         token_checked: share of audits whose tokens were checked.
     """
@@ -40,6 +43,8 @@ class Power:
     median: int | None
     p95: int | None
     costs_weight: int | None
+    rejected: int
+    at_best: AtBest | None
     checks: tuple[str, ...]
     token_checked: float
 
@@ -49,6 +54,7 @@ def power(measured: Measured, config: ScoringConfig, seed: int = 0) -> Power:
     verdicts = measured.verdicts
     failed = [one for one in verdicts if one.outcome == "fail"]
     lengths = run_lengths(verdicts, config.model_copy(update={"audit_share": 1.0}), seed)
+    acted_on = run_lengths(verdicts, config, seed)
     reasons = Counter(one.check for one in failed).most_common()
     return Power(
         audits=len(verdicts),
@@ -57,7 +63,9 @@ def power(measured: Measured, config: ScoringConfig, seed: int = 0) -> Power:
         caught=len(failed) / max(len(verdicts), 1),
         median=_rank(lengths, 0.5),
         p95=_rank(lengths, 0.95),
-        costs_weight=_rank(run_lengths(verdicts, config, seed), 0.5),
+        costs_weight=_rank(acted_on, 0.5),
+        rejected=sum(length is not None for length in acted_on),
+        at_best=at_best(verdicts, config),
         checks=tuple(check for check, _ in reasons),
         token_checked=sum(one.tokens is not None and not one.tokens.unchecked for one in verdicts)
         / max(len(verdicts), 1),
@@ -73,7 +81,7 @@ def run_lengths(verdicts: Sequence[Verdict], config: ScoringConfig, seed: int) -
 def _run(verdicts: Sequence[Verdict], config: ScoringConfig, draw: random.Random) -> int | None:
     standing = NEWCOMER
     for number in range(1, LONGEST_RUN + 1):
-        standing = step(standing, draw.choice(verdicts), config).after
+        standing = advance(standing, draw.choice(verdicts), config)
         if is_rejected(standing, config):
             return number
     return None
@@ -92,8 +100,3 @@ def upper_bound(events: int, trials: int) -> float:
     if events not in _UPPER_BOUNDS or not trials:
         return 1.0
     return min(1.0, _UPPER_BOUNDS[events] / trials)
-
-
-def false_rejections(verdicts: Sequence[Verdict], config: ScoringConfig, seed: int = 0) -> int:
-    """How many of the resampled runs over honest verdicts end in a rejection."""
-    return sum(length is not None for length in run_lengths(verdicts, config, seed))

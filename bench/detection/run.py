@@ -159,16 +159,17 @@ def publish(
         if found.verdicts
     ]
     cheats = [(row, power(found, scoring)) for row, found in measured if not row.honest]
-    honest = [(row, found) for row, found in measured if row.honest]
+    honest = [(row, found, power(found, scoring)) for row, found in measured if row.honest]
     tables: list[tuple[Sequence[str], list[list[str]]]] = []
     if cheats:
         tables.append((CHEAT_HEAD, [cheat_cells(row, found) for row, found in cheats]))
     if honest:
-        pooled = Measured([one for _, found in honest for one in found.verdicts], 0)
-        named = [(row.condition, found) for row, found in honest] + [("all", pooled)]
-        tables.append((HONEST_HEAD, [honest_cells(name, found, scoring) for name, found in named]))
+        pooled = Measured([one for _, found, _ in honest for one in found.verdicts], 0)
+        named = [(row.condition, found, power_of) for row, found, power_of in honest]
+        named.append(("all", pooled, power(pooled, scoring)))
+        tables.append((HONEST_HEAD, [honest_cells(*one) for one in named]))
         honest_verdicts = [
-            one for row, found in honest if row.condition == HONEST_CONDITIONS[0] for one in found.verdicts
+            one for row, found, _ in honest if row.condition == HONEST_CONDITIONS[0] for one in found.verdicts
         ]
         each = [(row.name, kinds(found.verdicts, honest_verdicts, noise)) for row, found in measured]
         tables.append((KINDS_HEAD, [kinds_cells(name, found) for name, found in each]))
@@ -179,5 +180,5 @@ def publish(
         config.out.write_text(text + "\n", encoding="utf-8")
     if config.json:
         rows = [cheat_json(row, found) for row, found in cheats]
-        rows += [honest_json(row, found, scoring) for row, found in honest]
+        rows += [honest_json(*one) for one in honest]
         config.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -6,13 +6,12 @@ from typing import Any
 
 from bench.detection.kinds import Kinds
 from bench.detection.measuring import Measured
-from bench.detection.power import Power, false_rejections, power, upper_bound
+from bench.detection.power import RESAMPLED_RUNS, Power, upper_bound
 from bench.detection.rows import Row
-from validator.scoring_config import ScoringConfig
 
 CHEAT_HEAD = (
     "cheat", "audits", "caught by one audit", "audits until rejected: median", "95 %",
-    "until it costs weight", "caught by", "what it gains or pays",
+    "any test at best", "until it costs weight", "caught by", "what it gains or pays",
 )  # fmt: skip
 HONEST_HEAD = (
     "honest engine", "audits", "false alarms", "upper bound (95 %)", "runs of 200 audits rejected",
@@ -52,17 +51,19 @@ def cheat_json(row: Row, found: Power) -> dict[str, Any]:
         "audits_p95": found.p95,
         "caught_by": ", ".join(found.checks),
         "audits_until_weight_is_lost_median": found.costs_weight,
+        "audits_at_best": round(found.at_best.audits, 2) if found.at_best else None,
+        "nats_an_audit": round(found.at_best.nats, 3) if found.at_best else None,
+        "best_explained_by": found.at_best.family if found.at_best else None,
     }
 
 
-def honest_json(row: Row, measured: Measured, config: ScoringConfig) -> dict[str, Any]:
+def honest_json(row: Row, measured: Measured, found: Power) -> dict[str, Any]:
     """An honest row for programs."""
-    found = power(measured, config)
     alarms = sum(one.outcome == "fail" for one in measured.verdicts)
     return cheat_json(row, found) | {
         "false_alarms": alarms,
         "upper_bound_95": upper_bound(alarms, found.audits),
-        "rejected_runs": false_rejections(measured.verdicts, config),
+        "rejected_runs": found.rejected,
     }
 
 
@@ -74,13 +75,14 @@ def cheat_cells(row: Row, found: Power) -> list[str]:
         f"{found.caught:.1%}",
         _count(found.median),
         _count(found.p95),
+        f"{found.at_best.audits:.1f}" if found.at_best else "–",
         _count(found.costs_weight),
         ", ".join(found.checks) or "–",
         row.economy,
     ]
 
 
-def honest_cells(name: str, measured: Measured, config: ScoringConfig) -> list[str]:
+def honest_cells(name: str, measured: Measured, found: Power) -> list[str]:
     """An honest row for people."""
     alarms = sum(one.outcome == "fail" for one in measured.verdicts)
     checked = sum(one.tokens.checked for one in measured.verdicts if one.tokens)
@@ -94,7 +96,7 @@ def honest_cells(name: str, measured: Measured, config: ScoringConfig) -> list[s
         str(len(measured.verdicts)),
         str(alarms),
         f"{upper_bound(alarms, len(measured.verdicts)):.2%}",
-        f"{false_rejections(measured.verdicts, config)} of 1000",
+        f"{found.rejected} of {RESAMPLED_RUNS}",
         f"{exact / max(checked, 1):.2%} of {checked}",
         f"{mean(log_es):+.2f}, {max(log_es):+.2f}",
         f"{mean(of_tokens):.2f}" if of_tokens else "–",

@@ -3,6 +3,7 @@
 import math
 import random
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from shared.honest_noise import (
     HonestTail,
 )
 from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
+from validator.evidence_families import family_ratios
 from validator.verdicts import Statistic, VerdictOutcome
 
 STATISTICS: tuple[Statistic, ...] = ("typical", "mean", "replay", "tokens")
@@ -40,10 +42,14 @@ STAND_IN_NOISE = HonestNoise(
 
 @dataclass(frozen=True)
 class Ending:
-    """How an audit ended: its outcome and what it counts."""
+    """How an audit ended: its outcome, what it counts as a whole, and by family.
+
+    Tokens are drawn as one score, so families of tokens have no ratio: the network's test is no weaker.
+    """
 
     outcome: VerdictOutcome
     log_e: float
+    ratios: Mapping[str, float]
 
 
 def read_noise(file: Path) -> HonestNoise | None:
@@ -82,7 +88,7 @@ class Audits:
         An honest score is as large as the calibration says, no smaller: on most honest engines it is.
         """
         if isinstance(trace, Exposed):
-            return Ending("fail", trace.log_e)
+            return Ending("fail", trace.log_e, {})
         p_values = {statistic: 1.0 - chance.random() for statistic in STATISTICS}
         if trace is not None:
             p_values[trace.statistic] = _telling(trace, chance)
@@ -91,7 +97,8 @@ class Audits:
             for statistic, p_value in p_values.items()
         ]
         failed = min(one.p_value for one in evidence) < FAIL_P_VALUE
-        return Ending("fail" if failed else "pass", log_e_value(evidence))
+        ratios = family_ratios(tuple(evidence), None, self._noise.margins)
+        return Ending("fail" if failed else "pass", log_e_value(evidence), ratios)
 
     def _score(self, statistic: Statistic, p_value: float) -> float:
         """Tokens' e-values are as large as ones with mean 1 can be that exceed x in x⁻² of audits."""

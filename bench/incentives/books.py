@@ -124,6 +124,7 @@ class Books:
             reason="every check held" if ending.outcome == "pass" else "a check failed",
             evidence=(),
             log_e=ending.log_e,
+            ratios=ending.ratios,
             points=(),
             tokens=None,
             challenge_block=block.number,

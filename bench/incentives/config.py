@@ -17,7 +17,7 @@ class IncentivesConfig:
     """What is played, and where it goes."""
 
     strategies: str = setting("all", "strategies to play, comma-separated (a wrong name lists them)")
-    epochs: int = setting(45, "epochs of each strategy", at_least(2))
+    epochs: int = setting(48, "epochs of each strategy", at_least(2))
     requests: int = setting(300, "requests of all clients in an epoch", at_least(1))
     seed: int = setting(1, "seed of everything that is drawn", at_least(0))
     calibration: Path = setting(
@@ -28,4 +28,5 @@ class IncentivesConfig:
         0.0, "what one registration costs, in epochs of the honest machine's income (0: the worst case)",
         at_least(0),
     )  # fmt: skip
+    jobs: int = setting(2, "processes that play; the figures are the same with any number", at_least(1))
     json: Path | None = setting(None, "also write the rows to this file, as JSON")

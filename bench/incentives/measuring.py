@@ -4,13 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.incentives.batches import batch_error, batches_of, certain_errors
 from bench.incentives.population import Machine
 from bench.incentives.simulation import Played, World, play, play_together
 from bench.incentives.strategies import HONEST_STRATEGY, Strategy
 from validator.comparison import median
-
-CERTAIN_ERRORS = 3.0
-"""A strategy pays when its income is above 1 by so many standard errors: by chance one row in 700."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Earned:
 
     Attributes:
         income: over all epochs, ÷ the honest machine's in the same epochs, registrations paid.
-        error: standard error of `income`, from its differences to honest work epoch by epoch.
+        error: standard error of `income` (`bench.incentives.batches`); None of a run too short to have one.
         best_epoch: the largest ratio of a single epoch.
         lost_epochs: income that was lost, in epochs of the honest machine's.
         late_income: `income` of the later half alone, when all that is found out slowly has been.
@@ -27,7 +25,7 @@ class Earned:
 
     strategy: Strategy
     income: float
-    error: float
+    error: float | None
     best_epoch: float
     lost_epochs: float
     late_income: float
@@ -35,8 +33,10 @@ class Earned:
 
     @property
     def pays(self) -> bool:
-        """Whether it earns more than honest work does, beyond what chance explains."""
-        return self.income - CERTAIN_ERRORS * self.error > 1
+        """Whether it earns more than honest work does, beyond what chance explains. Never without error."""
+        if self.error is None:
+            return False
+        return self.income - certain_errors(batches_of(len(self.played.incomes[0]))) * self.error > 1
 
 
 class Measuring:
@@ -53,8 +53,7 @@ class Measuring:
         epochs = len(honest)
         fee = played.registrations * self._registration_epochs
         income = sum(played.incomes[0]) / sum(honest) - fee / epochs
-        differences = [own - theirs * income for own, theirs in zip(played.incomes[0], honest, strict=True)]
-        error = math.sqrt(sum(one * one for one in differences)) / sum(honest)
+        error = batch_error(played.incomes[0], honest)
         best = max(own / theirs for own, theirs in zip(played.incomes[0], honest, strict=True) if theirs)
         half = epochs // 2
         late = sum(played.incomes[0][half:]) / sum(honest[half:]) - fee / epochs
@@ -91,6 +90,15 @@ def false_links(plays: Sequence[Played]) -> int:
         bool(shared - own)
         for played in plays
         for shared, own in zip(played.shared, played.subject, strict=True)
+    )
+
+
+def false_slowness(plays: Sequence[Played]) -> int:
+    """Epochs in which any of the subject's neighbours was told that it is slow while everybody is asked."""
+    return sum(
+        bool(slowed - own)
+        for played in plays
+        for slowed, own in zip(played.slowed, played.subject, strict=True)
     )
 
 

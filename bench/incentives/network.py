@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from bench.incentives.cheats import Trace
 from bench.incentives.miners import Player
-from bench.incentives.population import Timing, timing
+from bench.incentives.population import Machine, Timing, timing
+from bench.incentives.pressed import FAILED_AFTER_S, Handled, Pressed
 from bench.incentives.records import attempt_facts
 from bench.incentives.rounds import SECRET, Call
 from bench.incentives.strategies import RESET, Conduct
 from bench.incentives.traffic import ATTEMPTS, EPOCH_S, Arrival
+from gateway.breaker import Pass
 from gateway.dispatch import MAX_REFUSALS
 from gateway.miners import KnownMiner
 from gateway.pace import Measured, PaceBook, prompt_band
@@ -19,9 +21,6 @@ from gateway.requested_tokens import BYTES_PER_TOKEN
 from gateway.routing import Asked, MinerLoad, can_be_next, choose
 from validator.probe_rounds import ProbeRound, RoundRequests, members
 from validator.request_facts import RequestFacts
-
-FAILED_AFTER_S = 1.0
-"""When a broken attempt is given up."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,31 @@ class Network:
         hotkeys = sorted(miner.hotkey for miner in known.values())
         drawn = set(members(SECRET, call.block.hash, call.full, hotkeys))
         asked = [miner for miner in known.values() if miner.hotkey in drawn]
+        served, listed = (
+            self._pressed(epoch, call, players, asked)
+            if call.full
+            else self._once(epoch, call, players, asked, known)
+        )
+        held = ProbeRound(
+            block=call.block.number,
+            block_hash=call.block.hash,
+            block_at_ms=call.block.timestamp_ms,
+            full=call.full,
+            requests_each=call.requests_each,
+            miners=tuple(hotkeys),
+            asked=tuple(sorted(listed, key=lambda one: one.hotkey)),
+        )
+        return served, held
+
+    def _once(
+        self,
+        epoch: int,
+        call: Call,
+        players: dict[int, Player],
+        asked: Sequence[KnownMiner],
+        known: dict[int, KnownMiner],
+    ) -> tuple[list[Served], list[RoundRequests]]:
+        now_s = epoch * EPOCH_S + call.at_s
         loads = [miner.load(now_s) for miner in known.values()]
         served: list[Served] = []
         listed: list[RoundRequests] = []
@@ -84,16 +108,80 @@ class Network:
             served += made
             names = tuple(one.facts.request_id for one in made)
             listed.append(RoundRequests(hotkey=miner.hotkey, request_ids=names))
-        held = ProbeRound(
-            block=call.block.number,
-            block_hash=call.block.hash,
-            block_at_ms=call.block.timestamp_ms,
-            full=call.full,
-            requests_each=call.requests_each,
-            miners=tuple(hotkeys),
-            asked=tuple(sorted(listed, key=lambda one: one.hotkey)),
+        return served, listed
+
+    def _pressed(
+        self, epoch: int, call: Call, players: dict[int, Player], asked: Sequence[KnownMiner]
+    ) -> tuple[list[Served], list[RoundRequests]]:
+        """Ask each member again and again; its machine works for all of its hotkeys."""
+        now_s = epoch * EPOCH_S + call.at_s
+        members_of: dict[int, list[KnownMiner]] = {}
+        for miner in asked:
+            members_of.setdefault(players[miner.uid].place, []).append(miner)
+        served: list[Served] = []
+        for own in members_of.values():
+            player, by_uid = players[own[0].uid], {miner.uid: miner for miner in own}
+
+            def ask(
+                uid: int, number: int, player: Player = player, by_uid: dict[int, KnownMiner] = by_uid
+            ) -> tuple[Arrival, Conduct]:
+                arrival = call.request(uid, number)
+                return arrival, _conduct(player, arrival, 0, by_uid[uid].hotkey, None)
+
+            strategy = player.strategy
+            machine = Pressed(
+                strategy.machine, strategy.together, now_s, now_s + call.lasts_s, call.block.number
+            )
+            handled = machine.serve([(miner.uid, miner.breaker.ready_at_s) for miner in own], ask)
+            served += [self._recorded(call, by_uid[one.uid], strategy.machine, one) for one in handled]
+            for miner in own:
+                ends_s = max((one.ended_s for one in handled if one.uid == miner.uid), default=now_s)
+                entered = self._occupy(miner, now_s, ends_s, free=False)
+                last = max(
+                    (one for one in handled if one.uid == miner.uid),
+                    key=lambda one: one.ended_s,
+                    default=None,
+                )
+                if last is None or last.conduct.outcome == "refused":
+                    miner.breaker.told_nothing(entered)
+                elif last.conduct.outcome == "failed":
+                    miner.failed(entered, last.ended_s)
+                else:
+                    miner.succeeded(entered, last.ended_s)
+        listed = [
+            RoundRequests(
+                hotkey=miner.hotkey,
+                request_ids=tuple(
+                    sorted(one.facts.request_id for one in served if one.facts.miner_hotkey == miner.hotkey)
+                ),
+            )
+            for miner in asked
+        ]
+        return served, listed
+
+    def _recorded(self, call: Call, miner: KnownMiner, machine: Machine, one: Handled) -> Served:
+        name = f"round-{call.block.number:06d}-{miner.uid:03d}-{one.arrival.number:06d}"
+        duration_ms = (one.ended_s - one.started_s) * 1000
+        alone = timing(machine, one.arrival, one.conduct.speed_up)
+        taken = Timing(alone.ttft_ms * max(1.0, duration_ms / alone.duration_ms), duration_ms)
+        facts = attempt_facts(
+            f"{name}-0",
+            f"{name}-0",
+            one.arrival.client,
+            one.arrival,
+            one.conduct,
+            taken,
+            one.started_s,
+            miner,
         )
-        return served, held
+        return Served(facts, one.conduct.trace, one.arrival.audit_seed)
+
+    def _occupy(self, miner: KnownMiner, now_s: float, ends_s: float, free: bool) -> Pass:
+        """Count one request as under way; `free` when routing chose the miner for it."""
+        self._begun += 1
+        entered = miner.begin(now_s, free=free)
+        heapq.heappush(self._in_flight, (ends_s, self._begun, miner))
+        return entered
 
     def _attempts(
         self, epoch: int, arrival: Arrival, players: dict[int, Player], known: dict[int, KnownMiner]
@@ -136,11 +224,9 @@ class Network:
         taken = timing(player.strategy.machine, arrival, conduct.speed_up / _longer(player, arrival, probed))
         if conduct.outcome != "answered":
             taken = Timing(0.0, FAILED_AFTER_S * 1000)
-        self._begun += 1
         alongside = miner.in_flight
-        entered = miner.begin(now_s, free=probed is None)
         ends_s = now_s + taken.duration_ms / 1000
-        heapq.heappush(self._in_flight, (ends_s, self._begun, miner))
+        entered = self._occupy(miner, now_s, ends_s, free=probed is None)
         if conduct.outcome == "answered":
             miner.succeeded(entered, ends_s)
             answer = _measured(arrival, taken, alongside)

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from bench.incentives.traffic import EPOCH_S, Arrival, arrival
@@ -31,11 +31,17 @@ class Call:
     at_s: float
     full: bool
     requests_each: int
+    lasts_s: float
 
     def request(self, uid: int, number: int) -> Arrival:
-        """A member's request, the same whatever else is played."""
-        chance = random.Random(f"{self.block.hash}/{uid}/{number}")
-        return arrival(number, self.at_s, chance, synthetic=True)
+        """A member's request, the same whatever else is played; nobody's own."""
+        return _request(self.block.hash, self.at_s, self.full, uid, number)
+
+
+@lru_cache(maxsize=1 << 17)
+def _request(block_hash: str, at_s: float, full: bool, uid: int, number: int) -> Arrival:
+    drawn = arrival(number, at_s, random.Random(f"{block_hash}/{uid}/{number}"), synthetic=True)
+    return replace(drawn, owner=1.0, pressed=full)
 
 
 def calls(epoch: int, config: ScoringConfig) -> Sequence[Call]:
@@ -47,5 +53,15 @@ def calls(epoch: int, config: ScoringConfig) -> Sequence[Call]:
         drawn = round_after(SECRET, block.hash, config)
         if drawn is not None:
             at_s = (block.timestamp_ms - START_MS + drawn.delay_ms) / 1000 - epoch * EPOCH_S
-            due.append(Call(block, at_s, drawn.full, drawn.requests_each))
-    return sorted((one for one in due if 0 <= one.at_s < EPOCH_S), key=lambda one: one.at_s)
+            lasts_s = drawn.lasts_ms / 1000
+            due.append(Call(block, at_s, drawn.full, drawn.requests_each, lasts_s))
+    return _apart(sorted((one for one in due if 0 <= one.at_s < EPOCH_S), key=lambda one: one.at_s))
+
+
+def _apart(due: Sequence[Call]) -> Sequence[Call]:
+    """Those that do not begin while another one goes on."""
+    held: list[Call] = []
+    for one in due:
+        if not held or one.at_s >= held[-1].at_s + held[-1].lasts_s:
+            held.append(one)
+    return held

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bench.incentives.audits import STAND_IN_NOISE, Audits, read_noise
 from bench.incentives.config import IncentivesConfig
-from bench.incentives.measuring import Earned, Measuring, false_links, luck, speed_incomes
+from bench.incentives.measuring import Earned, false_links, false_slowness, luck, speed_incomes
+from bench.incentives.playing import earned_by
 from bench.incentives.population import NEIGHBOURS, SUBJECT
 from bench.incentives.simulation import World, draw_world
 from bench.incentives.strategies import HARMS, STRATEGIES, Strategy
@@ -17,9 +18,11 @@ from bench.incentives.tables import (
     STRATEGY_HEAD,
     cheat_lines,
     earned_json,
+    error_words,
     harm_cells,
     link_words,
     luck_words,
+    slowness_words,
     speed_cells,
     speed_words,
     strategy_cells,
@@ -52,8 +55,11 @@ def wanted(names: str) -> list[Strategy]:
     return [known[name] for name in asked]
 
 
-def run(config: IncentivesConfig, say: Say) -> list[Earned]:
+def run(config: IncentivesConfig, say: Say, tell: Say = lambda _: None) -> list[Earned]:
     """Play the strategies and print the tables.
+
+    Args:
+        say: prints what was found; `tell` what is being done.
 
     Raises:
         ConfigError: a strategy is not known.
@@ -68,10 +74,15 @@ def run(config: IncentivesConfig, say: Say) -> list[Earned]:
         f"and {len(NEIGHBOURS)} honest ones. Assumed of cheats (bench/incentives/cheats.py):"
     )
     say(plain(CHEAT_HEAD, cheat_lines()) + "\n")
-    measuring = Measuring(world, config.registration_epochs)
-    earned = [measuring.earned(one, SUBJECT if one in HARMS else None) for one in strategies]
+    tell(f"playing {len(strategies)} strategies in {config.jobs} processes")
+    earned = []
+    for one in earned_by([one.name for one in strategies], world, config):
+        earned.append(one)
+        tell(f"{len(earned)} of {len(strategies)} played: {one.strategy.name} {one.income:.3f}")
+    say(error_words(config.epochs))
     _say_tables(earned, say)
     if config.strategies == "all":
+        tell("playing honest miners of several speeds, and two identical ones")
         _say_fairness(config, world, say)
     if config.json is not None:
         _write(earned, config.json)
@@ -97,7 +108,9 @@ def _say_tables(earned: Sequence[Earned], say: Say) -> None:
         say(plain(HARM_HEAD, [harm_cells(one) for one in harms]) + "\n")
     paying = [one.strategy.name for one in strategies if one.pays]
     say(f"strategies that pay: {', '.join(paying) or 'none'}")
-    say(link_words(sum(len(one.shared) for one in honest), false_links(honest)) + "\n")
+    epochs = sum(len(one.shared) for one in honest)
+    say(link_words(epochs, false_links(honest)))
+    say(slowness_words(epochs, false_slowness(honest)) + "\n")
 
 
 def _say_fairness(config: IncentivesConfig, world: World, say: Say) -> None:

@@ -16,6 +16,7 @@ from bench.incentives.population import NEIGHBOURS, Machine
 from bench.incentives.rounds import calls
 from bench.incentives.strategies import Strategy
 from bench.incentives.traffic import Arrival, arrivals
+from validator.probe_words import is_slower
 from validator.scoring_config import ScoringConfig
 from validator.weights import weights_from_scores
 
@@ -46,6 +47,7 @@ class Played:
         registrations: of the subject, beyond its first.
         audits: of the subject.
         shared: by epoch, the hotkeys that were found to share a machine with another.
+        slowed: by epoch, the hotkeys that were told that they are slow while everybody is asked.
         subject: by epoch, the subject's hotkeys.
     """
 
@@ -54,6 +56,7 @@ class Played:
     registrations: int
     audits: int
     shared: tuple[frozenset[str], ...]
+    slowed: tuple[frozenset[str], ...]
     subject: tuple[frozenset[str], ...]
 
 
@@ -81,9 +84,10 @@ def play_together(world: World, strategies: Sequence[Strategy]) -> Played:
         registrations=players[0].registrations,
         audits=sum(page.audits(0) for page in pages),
         shared=tuple(
-            frozenset(one.hotkey for one in page.scores if page.probes.machine_factor(one.hotkey) < 1)
+            frozenset(hotkey for one in page.probes.shared_machines for hotkey in one.hotkeys)
             for page in pages
         ),
+        slowed=tuple(frozenset(one.hotkey for one in page.probes.work if is_slower(one)) for page in pages),
         subject=tuple(page.hotkeys[0] for page in pages),
     )
 

@@ -63,6 +63,11 @@ HONEST = Conduct()
 REFUSE, RESET = Conduct("refused"), Conduct("failed")
 Serve = Callable[[Arrival, Situation], Conduct]
 
+Together = Literal["share", "queue", "turns", "shortest", "choosy", "drop", "alternate"]
+"""What a machine does when several of its hotkeys are asked at once: works for all of them; or for one at a
+time, in a fixed order, as they were asked, the shortest first, what is worth most first; or resets the
+others' connections, those of all but the first, or but one that changes from round to round."""
+
 
 def _never(_: Situation) -> bool:
     return False
@@ -77,8 +82,7 @@ class Strategy:
         reregister: whether to go on under a new hotkey, asked before each epoch.
         uids: how many hotkeys share the machine, `overlap` how often they are at work at the same time.
         floods: the share of all requests that are its own, sent through the public API under so many `keys`.
-        together: what the machine does when several of its hotkeys are asked in one round of probes: work for
-            all at once, for one after the other, or for the first alone.
+        together: what the machine does when several of its hotkeys are asked in one round of probes.
     """
 
     name: str
@@ -91,7 +95,7 @@ class Strategy:
     overlap: float = 1.0
     floods: float = 0.0
     keys: int = 1
-    together: Literal["share", "queue", "drop"] = "share"
+    together: Together = "share"
 
 
 def cheating(cheat: Cheat | Exposed) -> Conduct:
@@ -154,6 +158,14 @@ def _rejected(situation: Situation) -> bool:
     return situation.rejected
 
 
+def _next_epoch(situation: Situation) -> bool:
+    return situation.epochs >= 1
+
+
+def _second_epoch(situation: Situation) -> bool:
+    return situation.epochs >= 2
+
+
 def _third_epoch(situation: Situation) -> bool:
     return situation.epochs >= 3
 
@@ -171,6 +183,8 @@ STRATEGIES = (
     Strategy("probes-chance", 16, "int4 for what it takes for organic, by chance", on_organic(0.5)),
     Strategy("probes-60", 16, "the same, tells 60 % of the requests right", on_organic(0.6)),
     Strategy("probes-all", 16, "the same, tells every one right", on_organic(1.0)),
+    Strategy("honest-in-rounds", 16, "int4 but while everybody is asked",
+             lambda arrival, _: HONEST if arrival.pressed else cheating(INT4)),
     Strategy("silent", 17, "int4; answers no challenge", always(cheating(UNANSWERED))),
     Strategy("silent-tenth", 17, "int4 on a tenth; silent when it is asked about those",
              on_share(0.1, cheating(UNANSWERED))),
@@ -209,6 +223,10 @@ STRATEGIES = (
     flooding("floods-30-keys-5", "30 % under five keys", 0.3, keys=5),
     flooding("floods-30-keys-20", "30 % under twenty keys", 0.3, keys=20),
     flooding("floods-60-keys-20", "60 % under twenty keys", 0.6, keys=20),
+    flooding("floods-60-keys-100", "60 % under a hundred keys, as many as all clients have", 0.6, keys=100),
+    flooding("floods-90-keys-1000", "90 % under a thousand keys", 0.9, keys=1000),
+    Strategy("fast-in-rounds", 19, "at half its speed but while everybody is asked",
+             lambda arrival, _: HONEST if arrival.pressed else Conduct(speed_up=0.5)),
     Strategy("new-when-caught", 23, "int4; a new hotkey whenever the test rejects the old one",
              always(cheating(INT4)), reregister=_rejected),
     Strategy("new-every-third", 23, "int8 on a tenth; a new hotkey every third epoch",
@@ -224,11 +242,29 @@ STRATEGIES = (
              uids=2, overlap=0.0, together="queue"),
     Strategy("two-uids-drop", 13, "the same, and then resets the connection of the second",
              uids=2, overlap=0.0, together="drop"),
-    Strategy("two-uids-new", 13, "the same; new hotkeys every third epoch, before rounds have told on them",
+    Strategy("two-uids-alternate", 13, "serves one of them alone in each round that asks all, in turn",
+             uids=2, overlap=0.0, together="alternate"),
+    Strategy("two-uids-turns", 13, "one answer after the other, as they were asked",
+             uids=2, overlap=0.0, together="turns"),
+    Strategy("two-uids-shortest", 13, "one answer after the other, the shortest first",
+             uids=2, overlap=0.0, together="shortest"),
+    Strategy("two-uids-new", 13, "new hotkeys every third epoch, before pairs can be told",
              reregister=_third_epoch, uids=2, overlap=0.0),
+    Strategy("two-uids-newest", 13, "new hotkeys in every epoch",
+             reregister=_next_epoch, uids=2, overlap=0.0),
+    Strategy("two-uids-staggered", 13, "new hotkeys every second epoch, at work at once half of the time",
+             reregister=_second_epoch, uids=2, overlap=0.5),
     Strategy("sixteen-uids-idle", 13, "one machine under sixteen uids", uids=16, overlap=0.0),
-    Strategy("sixteen-uids-queue", 13, "the same, one after the other", uids=16, overlap=0.0,
+    Strategy("sixteen-uids-queue", 13, "the same, always in one order", uids=16, overlap=0.0,
              together="queue"),
+    Strategy("sixteen-uids-turns", 13, "the same, as they were asked", uids=16, overlap=0.0,
+             together="turns"),
+    Strategy("sixteen-uids-shortest", 13, "the same, the shortest answer first", uids=16, overlap=0.0,
+             together="shortest"),
+    Strategy("sixteen-uids-choosy", 13, "the same, what promises most tokens a second first", uids=16,
+             overlap=0.0, together="choosy"),
+    Strategy("sixteen-uids-new", 13, "always in one order; new hotkeys every third epoch",
+             reregister=_third_epoch, uids=16, overlap=0.0, together="queue"),
     Strategy("four-uids-idle", 13, "one machine under four uids, never at work at the same time",
              uids=4, overlap=0.0),
 )  # fmt: skip
@@ -246,3 +282,8 @@ HARMS = (
              else RESET if arrival.at_s > 750 else Conduct(trace=replace(UNANSWERED, speed=1.0))),
 )  # fmt: skip
 """What happens to honest miners."""
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy or harm of that name, which must exist."""
+    return next(one for one in (*STRATEGIES, *HARMS) if one.name == name)

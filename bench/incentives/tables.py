@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bench.incentives.batches import SHORTEST_BATCH, batches_of, certain_errors
 from bench.incentives.cheats import CHEATS
 from bench.incentives.measuring import Earned, Luck, SpeedIncome, slope
 
@@ -21,7 +22,7 @@ def earned_json(one: Earned) -> dict[str, Any]:
         "strategy": one.strategy.name,
         "threat": one.strategy.threat,
         "income_vs_honest": round(one.income, 4),
-        "error": round(one.error, 4),
+        "error": None if one.error is None else round(one.error, 4),
         "later_half": round(one.late_income, 4),
         "best_epoch": round(one.best_epoch, 4),
         "unpaid_epochs": one.played.unpaid,
@@ -37,7 +38,7 @@ def strategy_cells(one: Earned) -> list[str]:
         str(one.strategy.threat),
         one.strategy.name,
         f"{one.income:.3f}" + (" PAYS" if one.pays else ""),
-        f"{one.error:.3f}",
+        _error(one),
         f"{one.late_income:.3f}",
         f"{one.best_epoch:.2f}",
         f"{one.played.unpaid} of {len(one.played.incomes[0])}",
@@ -51,11 +52,30 @@ def harm_cells(one: Earned) -> list[str]:
     return [
         one.strategy.name,
         f"{one.income:.3f}",
-        f"{one.error:.3f}",
+        _error(one),
         f"{one.lost_epochs:.1f}",
         f"{one.played.unpaid} of {len(one.played.incomes[0])}",
         one.strategy.summary,
     ]
+
+
+def error_words(epochs: int) -> str:
+    """How the tables' errors are made, and what it takes to pay."""
+    batches = batches_of(epochs)
+    if batches < 2:
+        return (
+            f"± error is not known: rates average up to {SHORTEST_BATCH} epochs, so that it takes "
+            f"{2 * SHORTEST_BATCH} epochs or more to tell luck from pay; no row is called PAYS"
+        )
+    return (
+        f"± error is the standard error by {batches} batches of {epochs // batches} epochs or more, because "
+        f"rates average up to {SHORTEST_BATCH}; PAYS is above 1 by more than {certain_errors(batches):.1f} "
+        f"of them (Student's t, degrees of freedom: {batches - 1})"
+    )
+
+
+def _error(one: Earned) -> str:
+    return "-" if one.error is None else f"{one.error:.3f}"
 
 
 def speed_cells(one: SpeedIncome) -> list[str]:
@@ -82,6 +102,11 @@ def speed_words(points: Sequence[SpeedIncome]) -> str:
 def link_words(epochs: int, false: int) -> str:
     """How often rounds of probes wronged honest miners."""
     return f"honest neighbours taken to share a machine: in {false} of {epochs} epochs without any that does"
+
+
+def slowness_words(epochs: int, false: int) -> str:
+    """How often luck made an honest miner look slow in rounds that ask everybody."""
+    return f"honest neighbours told that they are slow while all are asked: in {false} of {epochs} epochs"
 
 
 def luck_words(found: Luck) -> str:

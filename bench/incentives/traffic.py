@@ -44,6 +44,7 @@ class Arrival:
         client: who asks, unless the request is a flooding miner's own; the auditor has many names.
         owner: uniform draw: the request is a flooding miner's own when below its share of the traffic.
         audit_seed: of the scores of an audit of the answer.
+        pressed: whether it is one of many in a row, as in a round that asks everybody.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Arrival:
     client: str
     audit_seed: int
     signature: str
+    pressed: bool = False
 
 
 def arrivals(count: int, chance: random.Random) -> Sequence[Arrival]:

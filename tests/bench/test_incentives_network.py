@@ -150,10 +150,12 @@ def test_a_machine_under_two_busy_uids_is_half_as_fast() -> None:
 
 
 def together_and_apart(player: Player, held: Sequence[ProbeRound]) -> tuple[set[str], set[str]]:
-    """The requests of a player's first hotkey in rounds with its second one, and without."""
+    """The requests of a player's first hotkey in half rounds with its second one, and without."""
     first, second = player.hotkeys
     found: tuple[set[str], set[str]] = (set(), set())
     for one in held:
+        if one.full:
+            continue
         asked = {member.hotkey: member.request_ids for member in one.asked}
         found[second not in asked].update(asked.get(first, ()))
     return found

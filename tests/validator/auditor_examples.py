@@ -12,7 +12,7 @@ from shared.errors import ChainUnavailable
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
 from validator.challenge_selection import record_seed
-from validator.evidence import PROVEN_LOG_E, log_e_value
+from validator.evidence import PROVEN_LOG_E, e_value, log_e_value
 from validator.verdicts import Check, Evidence, Statistic, Verdict, VerdictOutcome
 
 GATEWAY = Keypair.create_from_uri("//Gateway")
@@ -103,6 +103,7 @@ def example_record(
 
 COMPARED: tuple[Statistic, ...] = ("typical", "mean", "replay")
 UNREMARKABLE = tuple(Evidence(statistic=name, score=1.0, p_value=0.5) for name in COMPARED)
+UNREMARKABLE_RATIOS: dict[str, float] = {name: float(f"{e_value(0.5):.6g}") for name in COMPARED}
 LOG_E: Mapping[VerdictOutcome, float] = {
     "pass": log_e_value(UNREMARKABLE),
     "fail": PROVEN_LOG_E,
@@ -125,6 +126,7 @@ def example_verdict(
         reason="every check held" if outcome == "pass" else "the sketches are too far off",
         evidence=UNREMARKABLE if outcome == "pass" else (),
         log_e=LOG_E[outcome] if log_e is None else log_e,
+        ratios=dict(UNREMARKABLE_RATIOS) if outcome == "pass" else {},
         points=(),
         tokens=None,
         challenge_block=block.number,

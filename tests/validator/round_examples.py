@@ -78,6 +78,8 @@ def _round(
     drawn = round_after(SECRET, block_hash(number, seed), CONFIG)
     assert drawn is not None
     asked = members(SECRET, block_hash(number, seed), drawn.full, machines)
+    if drawn.full:
+        return _full_round(machines, number, chance)
     alone = {hotkey: round(chance.lognormvariate(7.5, 0.8)) + 1 for hotkey in asked}
     times: dict[str, Times] = {}
     for machine in sorted({machines[hotkey] for hotkey in asked}):
@@ -90,3 +92,16 @@ def _round(
             if chance.random() < 0.05:
                 times[hotkey] = UNKNOWN
     return RoundOutcome(number, drawn.full, drawn.requests_each, frozenset(machines), times)
+
+
+def _full_round(machines: Machines, number: int, chance: random.Random) -> RoundOutcome:
+    """Each machine's work is divided evenly among its hotkeys."""
+    names = list(machines.values())
+    times = {
+        hotkey: Times(
+            round(CONFIG.full_round_ms / names.count(machine) * chance.lognormvariate(0, NOISE / 3)),
+            CONFIG.full_round_ms,
+        )
+        for hotkey, machine in sorted(machines.items())
+    }
+    return RoundOutcome(number, True, 1, frozenset(machines), times)

@@ -81,7 +81,7 @@ async def test_a_verdict_names_everything_that_it_was_drawn_from() -> None:
     assert (verdict.challenge_block, verdict.challenge_block_hash) == (BLOCK.number, BLOCK.hash)
     assert verdict.challenge_seed == record_seed(record, BLOCK)
     assert verdict.audited_at_ms == AUDITED_AT_MS
-    assert verdict.version == "verdict/3"
+    assert verdict.version == "verdict/4"
     assert len({(point.choice, point.position, point.layer) for point in verdict.points}) == 32
 
 

@@ -118,7 +118,7 @@ def test_a_slight_cheat_is_found_and_stays_found(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_reformed_miner_is_paid_again_and_not_at_once(seed: int) -> None:
     caught = list(play(2, 60, proven, seed))[-1].standing
-    assert caught.log_evidence == CONFIG.evidence_cap * CONFIG.reject_log_evidence
+    assert caught.log_evidence == pytest.approx(CONFIG.evidence_cap * CONFIG.reject_log_evidence, abs=1e-5)
     reformed = [one.paid for one in play(6, 60, honest, seed, caught)]
     assert not reformed[0]
     assert all(reformed[2:])

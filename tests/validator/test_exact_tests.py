@@ -1,9 +1,7 @@
 """Held against counting all arrangements by hand."""
 
 import random
-from collections.abc import Sequence
 from itertools import combinations, permutations
-from math import comb
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +13,6 @@ from validator.exact_tests import (
     rank_sum,
     rank_sum_limit,
     rank_sum_p_value,
-    sign_test_p_value,
-    trend_p_value,
 )
 
 SIDE = st.lists(st.integers(0, 12).map(float), max_size=5)
@@ -92,37 +88,23 @@ def test_fisher_says_nothing_without_events() -> None:
     assert fisher_p_value(0, 0, 0, 10) == fisher_p_value(0, 3, 2, 10) == 1.0
 
 
-def test_the_sign_test_counts_throws() -> None:
-    assert [sign_test_p_value(heads, 3) for heads in range(4)] == [1.0, 7 / 8, 4 / 8, 1 / 8]
-    assert sign_test_p_value(40, 60) == sum(comb(60, n) for n in range(40, 61)) / 2**60
-
-
 def test_order_changes_no_bit() -> None:
     values = [0.3, 0.1, 0.2]
     assert len({rank_sum_p_value(one, [0.15, 0.25]) for one in map(list, permutations(values))}) == 1
 
 
-def test_trends_are_counted_exactly() -> None:
-    groups = [[2.0, 5.0], [1.0], [0.5, 4.0]]
-    values = [value for group in groups for value in group]
-
-    def count(order: Sequence[float]) -> int:
-        split = [order[:2], order[2:3], order[3:]]
-        return sum(rank_sum(split[later], split[first]) for later in range(3) for first in range(later))
-
-    orders = list(permutations(values))
-    share = sum(count(order) <= count(values) for order in orders) / len(orders)
-    assert trend_p_value(groups) == pytest.approx(share)
+@pytest.mark.parametrize("level", [1e-9, 1e-4, 0.3, 1.0])
+@pytest.mark.parametrize("sides", [(1, 1), (3, 5), (12, 30), (36, 36)])
+def test_the_limit_is_the_last_count_within_the_level(sides: tuple[int, int], level: float) -> None:
+    inside, outside = sides
+    limit = rank_sum_limit(inside, outside, level)
+    assert -1 <= limit <= inside * outside
+    assert limit < 0 or _p_value(limit, inside, outside) <= level
+    assert limit == inside * outside or _p_value(limit + 1, inside, outside) > level
 
 
-@settings(max_examples=40, deadline=None)
-@given(SIDE, SIDE)
-def test_a_trend_over_two_groups_is_the_rank_sum(inside: list[float], outside: list[float]) -> None:
-    assert trend_p_value([outside, inside]) == rank_sum_p_value(inside, outside)
-
-
-def test_a_falling_trend_is_extreme_and_a_rising_one_is_not() -> None:
-    falling = [[8.0, 9.0], [6.0, 7.0], [4.0, 5.0]]
-    assert trend_p_value(falling) == 1 / 90
-    assert trend_p_value(falling[::-1]) == 1.0
-    assert trend_p_value([]) == trend_p_value([[1.0]]) == 1.0
+def _p_value(count: int, inside: int, outside: int) -> float:
+    """Of values with that count: each of `inside` is above so many of `outside`."""
+    above, rest = divmod(count, inside)
+    places = [above + (place < rest) - 0.5 for place in range(inside)]
+    return rank_sum_p_value(places, [float(place) for place in range(outside)])

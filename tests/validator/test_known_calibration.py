@@ -14,7 +14,7 @@ from tests.validator.test_epoch_check import Published
 from tests.validator.test_watchtower_process import Rig
 from validator.database import Database
 from validator.epoch_check import check_latest
-from validator.evidence import log_e_value
+from validator.evidence import SHARES, e_value, log_e_value
 from validator.known_calibration import KnownCalibration, known_calibration
 from validator.verdicts import Verdict
 
@@ -32,9 +32,10 @@ async def published(database: Database, tmp_path: Path) -> Published:
 
 
 def bent(verdict: Verdict) -> Verdict:
-    """A pass with p-values that its scores do not have, and the weight that follows from them."""
+    """A pass with p-values that its scores do not have, and the weight and ratios that follow from them."""
     lie = tuple(one.model_copy(update={"p_value": 0.9}) for one in verdict.evidence)
-    return verdict.model_copy(update={"evidence": lie, "log_e": log_e_value(lie)})
+    ratios = verdict.ratios | {one.statistic: e_value(one.p_value) for one in lie if one.statistic in SHARES}
+    return verdict.model_copy(update={"evidence": lie, "log_e": log_e_value(lie), "ratios": ratios})
 
 
 def test_an_untouched_epoch_passes(published: Published) -> None:

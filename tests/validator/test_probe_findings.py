@@ -25,7 +25,8 @@ OTHER, *_ = hotkeys(1)
 
 
 def history(machines: dict[str, str], rounds: int = 192) -> RoundHistory:
-    return carry_rounds(RoundInputs(), play(machines, rounds, schedule=shared))
+    played = play(machines, rounds, schedule=shared)
+    return carry_rounds(RoundInputs(), played, [one.members for one in played[::-1] if one.full][:1])
 
 
 def epoch(rounds: RoundHistory) -> EpochInputs:
@@ -45,12 +46,9 @@ def mine(inputs: EpochInputs, found: ProbeFindings | None = None) -> MinerScore:
     return next(one for one in score(inputs, CONFIG, found) if one.hotkey == ME)
 
 
-def test_who_shares_a_machine_is_paid_its_part_and_told_why() -> None:
+def test_who_shares_a_machine_is_told_with_whom() -> None:
     alone, sharing = mine(epoch(history(APART))), mine(epoch(history(SHARING)))
-    assert (alone.score, alone.machine) == (1.0, 1.0)
-    assert sharing.machine is not None
-    assert 0.5 <= sharing.machine < 0.56
-    assert sharing.score == sharing.machine
+    assert (alone.score, sharing.score) == (1.0, 1.0), "alone among eligible miners it is the best"
     (told,) = (one for one in sharing.reasons if "give each a machine of its own" in one)
     assert OTHER in told
     assert not any("machine of its own" in one for one in alone.reasons)
@@ -62,19 +60,15 @@ def test_findings_are_published_and_the_rounds_handed_on() -> None:
     assert set(machine.hotkeys) == {ME, OTHER}
     assert results.probes.rounds == 192
     assert len(results.rounds_after.rounds) == CONFIG.round_window
+    assert results.rounds_after.work == history(SHARING).work
     assert ProbeFindings.model_validate_json(results.probes.model_dump_json()) == results.probes
 
 
 def test_findings_that_are_known_already_are_not_made_again() -> None:
     inputs = epoch(history(SHARING))
     none = probe_results(epoch(history(APART)), CONFIG).findings
-    assert mine(inputs, none).machine == 1.0
+    assert mine(inputs, none) != mine(inputs)
     assert mine(inputs, probe_results(inputs, CONFIG).findings) == mine(inputs)
-
-
-def test_a_miner_that_earns_nothing_has_no_part_of_a_machine() -> None:
-    idle = next(one for one in score(epoch(history(SHARING)), CONFIG) if one.hotkey == OTHER)
-    assert (idle.score, idle.machine) == (0.0, None)
 
 
 def test_concurrency_is_what_several_at_once_gain() -> None:
@@ -105,13 +99,13 @@ def test_concurrency_is_what_several_at_once_gain() -> None:
 
 
 def test_too_few_rounds_state_no_concurrency() -> None:
-    few = carry_rounds(RoundInputs(), play(own_machines(4), 6))
+    few = carry_rounds(RoundInputs(), play(own_machines(4), 4))
     assert probe_results(epoch(few), CONFIG).findings.concurrency == ()
 
 
 def test_an_epoch_without_rounds_finds_nothing() -> None:
     found = probe_results(epoch(RoundHistory()), CONFIG).findings
-    assert (found.rounds, found.links, found.shared_machines) == (0, (), ())
+    assert (found.rounds, found.work, found.links, found.shared_machines) == (0, (), (), ())
     assert (found.concurrency, found.joint_failures, found.repeated_commitments) == ((), (), ())
 
 
@@ -124,8 +118,16 @@ def test_failing_requests_of_a_round_count_as_failed_like_any_other() -> None:
     assert mine(worse).score < mine(inputs).score
 
 
+def test_a_miner_without_a_full_round_is_not_paid_yet_and_told_so() -> None:
+    others = {one: one for one in hotkeys(6)}
+    found = mine(epoch(history(others)))
+    assert found.score == 0.0
+    assert any("no round that asks all miners has asked it yet" in one for one in found.reasons)
+
+
 def test_sharing_among_others_leaves_a_score_as_it_was() -> None:
-    assert mine(epoch(history(dict(with_one_machine_of(2))))).score == 1.0
+    machines = {**with_one_machine_of(2), ME: ME}
+    assert mine(epoch(history(machines))).score == 1.0
 
 
 def test_a_miner_is_told_what_probes_found_about_it_and_about_nobody_else() -> None:
@@ -134,5 +136,5 @@ def test_a_miner_is_told_what_probes_found_about_it_and_about_nobody_else() -> N
     assert told["rounds"] == other["rounds"] == 192
     assert told["shared_machine"]["hotkeys"] == sorted([ME, OTHER])
     assert {one["slowed"] for one in told["links"]} == {ME, OTHER}
-    assert told["concurrency"]["hotkey"] == ME
+    assert told["concurrency"]["hotkey"] == told["work"]["hotkey"] == ME
     assert (other["shared_machine"], other["links"], told["repeated_commitment"]) == (None, [], None)

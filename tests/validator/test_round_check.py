@@ -13,13 +13,14 @@ from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner
 from validator.probe_rounds import (
     MAX_ROUND_LAG_MS,
     ProbeRound,
+    RoundDraw,
     RoundRequests,
     members,
     round_after,
     secret_commitment,
 )
 from validator.request_facts import RequestFacts, facts_of
-from validator.round_check import check_rounds, evidence_of, sound_rounds
+from validator.round_check import CLOCK_SLACK_MS, check_rounds, evidence_of, sound_rounds
 from validator.round_history import RoundHistory, RoundInputs
 
 MINERS = {one.ss58_address: (one, uid) for uid, one in enumerate((HONEST, ALSO_HONEST, CHEAT), start=1)}
@@ -214,3 +215,63 @@ def test_of_two_rounds_on_a_fast_chain_within_12_s_the_first_is_kept() -> None:
 
 def test_a_request_that_no_record_tells_of_is_no_fault() -> None:
     check_rounds(inputs(requests=REQUESTS[5:]), CONFIG)
+
+
+def everybody(spans_ms: Sequence[tuple[int, int]]) -> tuple[ProbeRound, list[RequestFacts]]:
+    """A full round in which each is asked at these times after its block, from and until."""
+    number = next(one for one in drawn_blocks(40) if (found := drawn(one)) and found.full)
+    at_ms = START_MS + number * BLOCK_MS
+    requests, asked = list[RequestFacts](), list[RoundRequests]()
+    for hotkey in sorted(MINERS):
+        records = [
+            example_record(
+                5000 + len(requests) + n,
+                *MINERS[hotkey],
+                duration_ms=float(until - since),
+                finished_at_ms=at_ms + until,
+            )
+            for n, (since, until) in enumerate(spans_ms)
+        ]
+        requests += [facts_of(one) for one in records]
+        names = tuple(one.request_id for one in records)
+        asked.append(RoundRequests(hotkey=hotkey, request_ids=names))
+    held = ProbeRound(
+        block=number,
+        block_hash=block_hash(number),
+        block_at_ms=at_ms,
+        full=True,
+        requests_each=1,
+        miners=tuple(sorted(MINERS)),
+        asked=tuple(asked),
+    )
+    return held, requests
+
+
+def drawn(number: int) -> RoundDraw | None:
+    return round_after(SECRET, block_hash(number), CONFIG)
+
+
+AFTER_ANOTHER = [(place * 2000, place * 2000 + 1990) for place in range(18)]
+
+
+def test_everybody_may_be_asked_again_and_again() -> None:
+    held, requests = everybody(AFTER_ANOTHER)
+    check_rounds(inputs([held], requests=requests), CONFIG)
+
+
+@pytest.mark.parametrize("early_ms", [CLOCK_SLACK_MS, CLOCK_SLACK_MS + 20])
+def test_nobody_may_be_asked_before_it_has_answered(early_ms: int) -> None:
+    """Two answers at a time would be counted as twice the work in the time of one."""
+    held, requests = everybody([*AFTER_ANOTHER, (AFTER_ANOTHER[-1][1] - early_ms, 40_000)])
+    if early_ms <= CLOCK_SLACK_MS:
+        check_rounds(inputs([held], requests=requests), CONFIG)
+        return
+    with pytest.raises(EpochRefused, match="asked before it had answered"):
+        check_rounds(inputs([held], requests=requests), CONFIG)
+
+
+def test_a_full_round_has_no_requests_after_its_time() -> None:
+    late_ms = MAX_ROUND_LAG_MS + CONFIG.full_round_ms + 1
+    held, requests = everybody([*AFTER_ANOTHER, (late_ms, late_ms + 1000)])
+    with pytest.raises(EpochRefused, match="made at another time"):
+        check_rounds(inputs([held], requests=requests), CONFIG)

@@ -1,18 +1,18 @@
 """Rounds are handed from epoch to epoch: as they were, and no more of them than count."""
 
 from shared.canonical import canonical_json
-from tests.validator.auditor_examples import HONEST, example_record, many_records
+from tests.validator.auditor_examples import HONEST, START_MS, example_record, many_records
 from tests.validator.round_examples import CONFIG, own_machines, play
 from tests.validator.test_round_times import a_round
 from validator.request_facts import facts_of
-from validator.round_history import NO_ROUNDS, RoundHistory, RoundInputs, carry_rounds, outcomes
+from validator.round_history import NO_ROUNDS, RoundHistory, RoundInputs, carry_rounds, read_rounds
 
 
 def test_rounds_come_back_as_they_were() -> None:
     played = play(own_machines(6), 20, fault_share=0.1)
     carried = carry_rounds(RoundInputs(), played)
     again = RoundHistory.model_validate_json(canonical_json(carried))
-    assert outcomes(RoundInputs(history=again), (), CONFIG) == played
+    assert read_rounds(RoundInputs(history=again), (), CONFIG).newest(CONFIG) == played
 
 
 def test_this_epochs_rounds_follow_those_before() -> None:
@@ -20,15 +20,24 @@ def test_this_epochs_rounds_follow_those_before() -> None:
     asked = example_record(900, duration_ms=2000.0)
     requests = [facts_of(one) for one in [*many_records(HONEST, 1, range(6)), asked]]
     inputs = RoundInputs(rounds=[a_round(asked)], history=carry_rounds(RoundInputs(), played))
-    found = outcomes(inputs, requests, CONFIG)
+    found = read_rounds(inputs, requests, CONFIG).newest(CONFIG)
     assert found[:-1] == played
     assert found[-1].members == {HONEST.ss58_address: (1000, 2000)}
+
+
+def test_an_epoch_with_no_request_but_those_of_full_rounds_still_measures_work() -> None:
+    asked = [example_record(900 + n, finished_at_ms=START_MS + 1000 * (n + 1)) for n in range(24)]
+    held = a_round(*asked).model_copy(update={"full": True})
+    read = read_rounds(RoundInputs(rounds=[held]), [facts_of(one) for one in asked], CONFIG)
+    (found,) = read.spells
+    assert found[HONEST.ss58_address].asked_ms == 24_000
+    assert found[HONEST.ss58_address].work_ms > 0
 
 
 def test_only_the_newest_rounds_are_kept() -> None:
     config = CONFIG.model_copy(update={"round_window": 30})
     history = carry_rounds(RoundInputs(), play(own_machines(4), 40))
-    found = outcomes(RoundInputs(history=history), (), config)
+    found = read_rounds(RoundInputs(history=history), (), config).newest(config)
     assert found == play(own_machines(4), 40)[-30:]
     assert len(carry_rounds(RoundInputs(), found).rounds) == 30
 

@@ -1,6 +1,6 @@
 """What a member took, beside what it would have taken alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -40,8 +40,12 @@ def times(
     *asked: RequestRecord, each: int = 1, others: Sequence[RequestRecord] = (), miner: Keypair = HONEST
 ) -> Times:
     requests = [facts_of(one) for one in [*(others or [*usual(), *BESIDE]), *asked]]
-    (found,) = round_times(requests, [a_round(*asked, each=each)], CONFIG)
-    return found[miner.ss58_address]
+    return read(requests, a_round(*asked, each=each))[miner.ss58_address]
+
+
+def read(requests: Sequence[RequestFacts], held: ProbeRound) -> Mapping[str, Times]:
+    alone = AloneTimes.outside(requests, [held], CONFIG)
+    return round_times(held, {one.key: one for one in requests}, alone, CONFIG)
 
 
 def test_an_answer_as_fast_as_ever_took_what_it_takes_alone() -> None:
@@ -94,14 +98,13 @@ def test_a_member_without_all_its_requests_says_nothing() -> None:
 
 def test_a_request_that_is_not_in_the_epoch_says_nothing() -> None:
     requests = [facts_of(one) for one in [*usual(), *BESIDE]]
-    (found,) = round_times(requests, [a_round(example_record(900))], CONFIG)
-    assert found == {HONEST.ss58_address: UNKNOWN}
+    assert read(requests, a_round(example_record(900))) == {HONEST.ss58_address: UNKNOWN}
 
 
 def test_a_request_of_another_miner_is_not_taken_for_its_own() -> None:
     stolen = a_round(example_record(900))
     requests = [facts_of(one) for one in [*usual(), *BESIDE, example_record(900, CHEAT, 3)]]
-    assert round_times(requests, [stolen], CONFIG) == [{HONEST.ss58_address: UNKNOWN}]
+    assert read(requests, stolen) == {HONEST.ss58_address: UNKNOWN}
 
 
 def test_a_miner_without_other_answers_says_nothing() -> None:

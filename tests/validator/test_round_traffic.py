@@ -12,19 +12,23 @@ from shared.chain import Block
 from shared.errors import ConfigError
 from tests.validator.round_examples import CONFIG, SECRET, block_hash, drawn_blocks, hotkeys
 from validator.database import Database
-from validator.probe_rounds import BLOCK_MS, MAX_ROUND_LAG_MS, members, round_after
+from validator.probe_rounds import BLOCK_MS, MAX_ROUND_LAG_MS, MOST_REQUESTS, members, round_after
 from validator.round_state import KEY_BYTES, KEY_FILE, RoundState, load_round_key
-from validator.round_traffic import MOST_ROUNDS_AT_ONCE, RoundTraffic
+from validator.round_traffic import ASK_AGAIN_S, MOST_ROUNDS_AT_ONCE, RoundTraffic
 
 MINERS = hotkeys(6)
 EPOCH = 4
+ANSWER_MS = 3_000
+"""How long an answer in a round that asks everybody takes here."""
 
 
 class Probed:
     """Notes who is asked and when; answers, gives no id, hangs or breaks."""
 
-    def __init__(self, how: str = "answers") -> None:
+    def __init__(self, how: str = "answers", answer_ms: int = ANSWER_MS) -> None:
         self.asked: list[str] = []
+        self.answer_ms = answer_ms
+        self.pass_time: Callable[[int], None] = lambda _: None
         self.how = how
         self.under_way = self.most_at_once = 0
 
@@ -33,7 +37,10 @@ class Probed:
         name = f"request-{len(self.asked):04d}"
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
+        last = len(self.asked) % len(MINERS) == 0
         await asyncio.sleep(0)
+        if self.how == "answers" and last:
+            self.pass_time(self.answer_ms)
         if self.how == "hangs":
             await asyncio.Event().wait()
         if self.how == "breaks":
@@ -43,7 +50,7 @@ class Probed:
 
 
 class Rig:
-    """Rounds on a chain of the examples' blocks, in a time that passes only while it sleeps."""
+    """Rounds on a chain of the examples' blocks, in a time that passes while it waits in full rounds."""
 
     def __init__(self, database: Database, probed: Probed) -> None:
         self.state, self.probed = RoundState(database), probed
@@ -52,6 +59,7 @@ class Rig:
         self.height = -1
         self.epoch: tuple[int, str] | None = (EPOCH, SECRET)
         self.late_ms, self.block_ms = 0, BLOCK_MS
+        probed.pass_time = self._pass
         self.traffic = RoundTraffic(
             lambda: MINERS,
             self.newest,
@@ -70,6 +78,11 @@ class Rig:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)
+        if seconds == ASK_AGAIN_S:
+            self._pass(round(seconds * 1000))
+
+    def _pass(self, elapsed_ms: int) -> None:
+        self.now_ms += elapsed_ms
 
     async def show(self, number: int) -> None:
         """The chain has come to this block, and the auditor looks at it."""
@@ -84,6 +97,22 @@ class Rig:
                 await asyncio.sleep(0)
 
 
+def halves(count: int) -> list[int]:
+    """The first blocks that are followed by a round that asks a half."""
+    return [one for one in drawn_blocks(3 * count + 9) if not is_full(one)][:count]
+
+
+def fulls(count: int) -> list[int]:
+    """The first blocks that are followed by a round that asks everybody, far enough apart."""
+    found = [one for one in drawn_blocks(20 * count + 9) if is_full(one)]
+    return [one for place, one in enumerate(found) if not place or one > found[place - 1] + 4][:count]
+
+
+def is_full(number: int) -> bool:
+    drawn = round_after(SECRET, block_hash(number), CONFIG)
+    return drawn is not None and drawn.full
+
+
 def asked_after(number: int) -> list[str]:
     drawn = round_after(SECRET, block_hash(number), CONFIG)
     assert drawn is not None
@@ -96,7 +125,7 @@ def asked_after(number: int) -> list[str]:
 
 async def test_the_drawn_members_are_asked_at_once_and_their_ids_kept(database: Database) -> None:
     rig = Rig(database, Probed())
-    for number in drawn_blocks(3):
+    for number in halves(3):
         rig.probed.asked.clear()
         await rig.show(number)
         assert rig.probed.asked == asked_after(number)
@@ -111,6 +140,50 @@ async def test_the_drawn_members_are_asked_at_once_and_their_ids_kept(database: 
         )
         assert all(len(one.request_ids) == held.requests_each for one in held.asked)
     assert rig.probed.most_at_once > 1
+
+
+async def test_in_a_full_round_each_is_asked_again_until_its_time_is_over(database: Database) -> None:
+    rig = Rig(database, Probed())
+    for number in fulls(2):
+        await rig.show(number)
+        held = rig.state.of(EPOCH)[-1]
+        assert held.full
+        assert [one.hotkey for one in held.asked] == sorted(MINERS)
+        times = CONFIG.full_round_ms // ANSWER_MS
+        assert {len(one.request_ids) for one in held.asked} <= {times, times + 1}
+        names = [name for one in held.asked for name in one.request_ids]
+        assert len(set(names)) == len(names)
+
+
+async def test_in_a_full_round_nobody_is_asked_before_it_has_answered(database: Database) -> None:
+    rig = Rig(database, Probed())
+    await rig.show(fulls(1)[0])
+    assert rig.probed.most_at_once <= len(MINERS)
+
+
+async def test_answers_that_take_no_time_are_asked_for_so_often_and_no_oftener(database: Database) -> None:
+    rig = Rig(database, Probed(answer_ms=0))
+    await rig.show(fulls(1)[0])
+    (held,) = rig.state.of(EPOCH)
+    assert {len(one.request_ids) for one in held.asked} == {MOST_REQUESTS}
+
+
+async def test_who_can_not_be_asked_in_a_full_round_is_tried_again_after_a_pause(database: Database) -> None:
+    rig = Rig(database, Probed("gives no id"))
+    await rig.show(fulls(1)[0])
+    assert len(rig.probed.asked) > len(MINERS)
+    assert rig.slept_s.count(ASK_AGAIN_S) >= CONFIG.full_round_ms / 1000 / ASK_AGAIN_S / len(MINERS)
+
+
+async def test_while_a_full_round_goes_on_no_other_begins(database: Database) -> None:
+    """The next rounds come so soon that the full one is not over."""
+    rig = Rig(database, Probed())
+    number = next(one for one in fulls(20) if round_after(SECRET, block_hash(one + 1), CONFIG))
+    rig.block_ms = BLOCK_MS
+    await rig.show(number)
+    assert len(rig.state.of(EPOCH)) == 1
+    await rig.show(number + 1)
+    assert len(rig.state.of(EPOCH)) == 1
 
 
 async def test_no_round_follows_a_block_that_draws_none(database: Database) -> None:
@@ -135,7 +208,12 @@ async def test_a_fast_chain_has_no_more_rounds(database: Database) -> None:
     for number in range(200):
         await rig.show(number)
     held = [one.block for one in rig.state.of(EPOCH)]
-    assert held == [number for number in drawn_blocks(60) if number % 10 == 0 and number < 200]
+    chances = [number for number in drawn_blocks(60) if number % 10 == 0 and number < 200]
+    assert held
+    assert set(held) <= set(chances)
+    assert set(chances) - set(held) <= {
+        one for one in chances for full in held if is_full(full) and 0 < one - full <= 20
+    }
 
 
 async def test_a_block_that_is_seen_late_has_no_round(database: Database) -> None:
@@ -159,7 +237,7 @@ async def test_without_an_open_epoch_or_with_another_secret_nothing_is_asked(dat
 @pytest.mark.parametrize("how", ["gives no id", "breaks"])
 async def test_members_whose_requests_have_no_id_stay_members(database: Database, how: str) -> None:
     rig = Rig(database, Probed(how))
-    await rig.show(drawn_blocks(1)[0])
+    await rig.show(halves(1)[0])
     (held,) = rig.state.of(EPOCH)
     assert held.asked
     assert all(one.request_ids == () for one in held.asked)
@@ -167,7 +245,7 @@ async def test_members_whose_requests_have_no_id_stay_members(database: Database
 
 async def test_miners_that_hang_can_not_hold_up_more_than_so_many_rounds(database: Database) -> None:
     rig = Rig(database, Probed("hangs"))
-    numbers = drawn_blocks(MOST_ROUNDS_AT_ONCE + 4)
+    numbers = halves(MOST_ROUNDS_AT_ONCE + 4)
     for number in numbers:
         await rig.show(number)
     expected = [one for number in numbers[:MOST_ROUNDS_AT_ONCE] for one in asked_after(number)]
@@ -179,7 +257,7 @@ async def test_miners_that_hang_can_not_hold_up_more_than_so_many_rounds(databas
 
 async def test_a_round_comes_when_it_is_drawn_to_come(database: Database) -> None:
     rig = Rig(database, Probed())
-    number = drawn_blocks(1)[0]
+    number = halves(1)[0]
     await rig.show(number)
     drawn = round_after(SECRET, block_hash(number), CONFIG)
     assert drawn is not None
@@ -188,7 +266,7 @@ async def test_a_round_comes_when_it_is_drawn_to_come(database: Database) -> Non
 
 async def test_it_looks_at_the_chain_until_it_is_cancelled(database: Database) -> None:
     rig = Rig(database, Probed())
-    rig.height = drawn_blocks(1)[0]
+    rig.height = halves(1)[0]
     rig.now_ms = rig.height * BLOCK_MS
     looks = asyncio.Event()
 
@@ -215,7 +293,7 @@ async def test_it_looks_at_the_chain_until_it_is_cancelled(database: Database) -
 
 async def test_settled_rounds_change_no_more(database: Database) -> None:
     rig = Rig(database, Probed())
-    first, second = drawn_blocks(2)
+    first, second = halves(2)
     for number in (first, second):
         await rig.show(number)
     kept, dropped = rig.state.of(EPOCH)

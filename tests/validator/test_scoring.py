@@ -26,7 +26,7 @@ from validator.measurement import EpochInputs, RegisteredMiner
 from validator.request_facts import facts_of
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import Standing
+from validator.sequential_test import WHOLE, Standing
 from validator.verdicts import Verdict, VerdictOutcome
 
 CONFIG = ScoringConfig()
@@ -58,7 +58,10 @@ def of(scores: Sequence[MinerScore], miner: Keypair) -> MinerScore:
 
 def past(miner: Keypair, passes: int, fails: int, epoch: int = 19, evidence: float = 0.0) -> MinerHistory:
     tally = EpochTally(epoch=epoch, passes=passes, fails=fails, inconclusive=0)
-    test = Standing(log_evidence=evidence, support=fails, audits=passes + fails, passes_in_a_row=0)
+    wealth: dict[str, tuple[float, ...]] = {WHOLE: (math.exp(evidence),)} if evidence else {}
+    test = Standing(
+        log_evidence=evidence, support=fails, audits=passes + fails, passes_in_a_row=0, wealth=wealth
+    )
     return MinerHistory(hotkey=miner.ss58_address, tallies=(tally,), test=test)
 
 
@@ -136,7 +139,7 @@ def test_a_rejection_stands_for_the_epoch_though_passes_follow_it() -> None:
     scored = of(score(inputs_of(records, failed + passed, [HONEST]), CONFIG), HONEST)
     assert scored.log_evidence == 0.0
     assert scored.score == 0.0
-    assert "stood at 17.27 in this epoch" in scored.reasons[0]
+    assert "stood at 18.14 in this epoch" in scored.reasons[0]
     assert "it stands at 0.00 now" in scored.reasons[0]
 
 
@@ -159,7 +162,7 @@ def test_a_reformed_miner_earns_in_the_epoch_after_the_test_has_released_it() ->
 def test_slight_evidence_is_no_obstacle_and_is_told() -> None:
     suspected = alone(["pass"] * 5, [past(HONEST, 60, 0, evidence=7.0)])
     assert suspected.score == 1.0
-    assert "the sequential test stands at 6.00; it rejects from 13.82" in suspected.reasons
+    assert "the sequential test stands at 6.00; it rejects from 14.51" in suspected.reasons
 
 
 def test_bad_audits_expire_from_the_pass_rate() -> None:
@@ -363,7 +366,7 @@ def test_answers_that_came_whole_have_their_speed_count_as_latency() -> None:
     verdicts = verdicts_on(streamed, ["pass"] * 5) + verdicts_on(whole, ["pass"] * 5)
     scored = of(score(inputs_of(streamed + whole, verdicts, [HONEST, ALSO_HONEST]), CONFIG), ALSO_HONEST)
     assert scored.latency == scored.throughput == pytest.approx(0.5)
-    assert "no streamed answer in this epoch: latency counts like throughput" in scored.reasons
+    assert "no streamed answer to compare in this epoch: latency counts like throughput" in scored.reasons
 
 
 def test_a_burst_after_a_long_wait_gains_no_throughput() -> None:

@@ -6,13 +6,26 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.canonical import canonical_json
 from tests.validator.auditor_examples import block_number, example_record, example_verdict
 from validator.challenge_selection import selection_draw
 from validator.evidence import PROVEN_LOG_E, STAKE, UNANSWERED_LOG_E, e_value
+from validator.evidence_families import WEIGHTS
 from validator.scoring_config import ScoringConfig
-from validator.sequential_test import NEWCOMER, Standing, Step, is_rejected, step, steps
+from validator.sequential_test import (
+    NEWCOMER,
+    STAKES,
+    WHOLE,
+    Standing,
+    Step,
+    advance,
+    explanation,
+    is_rejected,
+    step,
+    steps,
+)
 from validator.verdicts import Verdict, VerdictOutcome
 
 CONFIG = ScoringConfig()
@@ -38,8 +51,9 @@ def honest_log_e(chance: random.Random) -> float:
     return math.log(1 - STAKE + STAKE * e_value(1.0 - chance.random()))
 
 
-def test_the_limit_is_a_million() -> None:
-    assert pytest.approx(math.log(1e6)) == LIMIT
+def test_the_limit_is_a_million_times_the_sum_of_weights() -> None:
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+    assert math.log(1e6 * 2) < LIMIT < math.log(1e6 * 2) + 1e-6
 
 
 def test_honest_audits_leave_no_evidence() -> None:
@@ -50,7 +64,8 @@ def test_honest_audits_leave_no_evidence() -> None:
 
 def test_one_audit_never_rejects_whatever_it_found() -> None:
     (only,) = run(1e9)
-    assert only.counted == only.after.log_evidence == LIMIT * CONFIG.audit_share
+    assert only.counted == LIMIT * CONFIG.audit_share
+    assert only.after.log_evidence == pytest.approx(LIMIT * CONFIG.audit_share, abs=1e-5)
     assert not only.rejected
 
 
@@ -95,7 +110,7 @@ def test_a_cheat_after_a_long_honest_time_finds_no_credit() -> None:
 
 def test_evidence_is_capped_and_a_reformed_miner_is_taken_back() -> None:
     worst = run(*[PROVEN_LOG_E] * 100)[-1].after
-    assert worst.log_evidence == CONFIG.evidence_cap * LIMIT
+    assert worst.log_evidence == pytest.approx(CONFIG.evidence_cap * LIMIT, abs=1e-5)
     back = run(*[HONEST_LOG_E] * 300, standing=worst)
     honest_audits = next(n for n, one in enumerate(back, start=1) if not one.rejected)
     assert 5 < honest_audits < 40
@@ -116,9 +131,9 @@ def test_a_failed_audit_ends_the_row_of_passes() -> None:
 def test_each_step_says_in_words_what_it_did() -> None:
     first, second, third = run(-0.4, PROVEN_LOG_E, PROVEN_LOG_E)
     assert first.words.startswith("passed; it counts -0.40; the evidence goes from 0.00 to 0.00")
-    assert "failed: the sketches are too far off; it counts +10.36, the most that one audit" in second.words
-    assert "from 0.00 to 10.36, supported by 1 audits; the test does not reject" in second.words
-    assert "from 10.36 to 17.27, supported by 2 audits; the test rejects the miner" in third.words
+    assert "failed: the sketches are too far off; it counts +10.88, the most that one audit" in second.words
+    assert "from 0.00 to 10.88, supported by 1 audits; the test does not reject" in second.words
+    assert "from 10.88 to 18.14, supported by 2 audits; the test rejects the miner" in third.words
 
 
 def test_audits_count_in_the_order_of_their_draws_whatever_order_they_come_in() -> None:
@@ -148,7 +163,7 @@ def test_whatever_comes_evidence_stays_in_its_bounds_and_two_audits_support_a_re
     audits: list[Any],
 ) -> None:
     for one in steps(NEWCOMER, [audit(n, *outcome) for n, outcome in enumerate(audits)], CONFIG):
-        assert 0 <= one.after.log_evidence <= CONFIG.evidence_cap * LIMIT
+        assert 0 <= one.after.log_evidence <= CONFIG.evidence_cap * LIMIT + 1e-5
         assert not one.rejected or one.after.support >= 2
         assert one.rejected == is_rejected(one.after, CONFIG)
         assert Standing.model_validate_json(canonical_json(one.after)) == one.after
@@ -176,3 +191,168 @@ def test_evidence_that_is_no_e_value_does_reject_the_honest() -> None:
         taken.append(step(standing, audit(number, "pass", honest_log_e(chance) + 0.5), config))
         standing = taken[-1].after
     assert sum(one.rejected for one in taken) > 2
+
+
+FAMILY, OTHER = "at the request's temperature -0.1", "with another seed"
+
+
+def tell(number: int, ratios: dict[str, float], log_e: float = -0.3) -> Verdict:
+    """An audit that passed, whose families have these ratios."""
+    return audit(number, "pass", log_e).model_copy(update={"ratios": ratios})
+
+
+def audits_until_rejected(ratios: list[dict[str, float]], log_e: float = -0.3) -> int | None:
+    standing = NEWCOMER
+    for number, one in enumerate(ratios, start=1):
+        standing = advance(standing, tell(number, one, log_e), CONFIG)
+        if is_rejected(standing, CONFIG):
+            return number
+    return None
+
+
+def test_what_one_family_explains_adds_up_from_audit_to_audit() -> None:
+    """Each audit alone is taken for an honest one; its family's weight is paid once, its stake hardly."""
+    ratio = 4.0
+    limit = LIMIT - math.log(WEIGHTS[FAMILY] / len(STAKES))
+    needed = math.ceil(limit / math.log(1 - STAKES[-1] + STAKES[-1] * ratio))
+    assert audits_until_rejected([{FAMILY: ratio}] * 100) in (needed, needed - 1)
+
+
+def test_what_changes_its_explanation_from_audit_to_audit_does_not() -> None:
+    changing = [{FAMILY: 1.8, OTHER: 0.2}, {FAMILY: 0.2, OTHER: 1.8}] * 100
+    assert audits_until_rejected(changing) is None
+    assert audits_until_rejected([{FAMILY: 1.8, OTHER: 0.2}] * 100) is not None
+
+
+def test_audits_that_cannot_tell_a_family_leave_it_as_it_is() -> None:
+    silent = [one for _ in range(60) for one in ({FAMILY: 4.0}, {}, {OTHER: 0.1})]
+    told = audits_until_rejected([{FAMILY: 4.0}] * 60)
+    assert told is not None
+    assert audits_until_rejected(silent) == 3 * told - 2
+
+
+def test_a_cheat_in_one_answer_of_ten_is_seen_by_its_family_too() -> None:
+    seldom = [{FAMILY: 400.0}, *[{FAMILY: 0.3}] * 9] * 12
+    found = audits_until_rejected(seldom)
+    assert found is not None
+    assert found <= 70
+
+
+def test_one_audit_never_rejects_whatever_its_families_say() -> None:
+    everything = dict.fromkeys(WEIGHTS, 1e9)
+    before = advance(NEWCOMER, tell(1, dict.fromkeys(WEIGHTS, 1.15), 0.0), CONFIG)
+    for standing in (NEWCOMER, before):
+        assert standing.log_evidence < 0.2
+        first = advance(standing, tell(2, everything, 1e9), CONFIG)
+        assert not is_rejected(first, CONFIG)
+        assert is_rejected(advance(first, tell(3, everything, 1e9), CONFIG), CONFIG)
+
+
+def test_the_words_and_the_standing_name_what_explains_the_evidence_best() -> None:
+    standing = NEWCOMER
+    for number in range(12):
+        taken = step(standing, tell(number, {FAMILY: 4.0, OTHER: 1.2}), CONFIG)
+        standing = taken.after
+    assert explanation(standing) == f"tokens drawn {FAMILY}"
+    assert f"best explained by tokens drawn {FAMILY}" in taken.words
+    wrong = advance(NEWCOMER, tell(1, {"typical": 1e5}), CONFIG)
+    assert explanation(wrong) == "hidden states that are all slightly wrong"
+    assert explanation(run(PROVEN_LOG_E)[-1].after) is None
+    assert explanation(NEWCOMER) is None
+
+
+def test_an_honest_audit_takes_from_every_bettor_at_most_its_stake() -> None:
+    before = advance(NEWCOMER, tell(1, {FAMILY: 100.0}), CONFIG).wealth[FAMILY]
+    held = Standing.model_validate(NEWCOMER.model_dump() | {"wealth": {FAMILY: before}})
+    after = advance(held, tell(2, {FAMILY: 0.0}), CONFIG).wealth[FAMILY]
+    expected = [max(1.0, one * (1 - stake)) for one, stake in zip(before, STAKES, strict=True)]
+    assert after == pytest.approx(expected, rel=1e-8)
+
+
+def test_families_of_a_rejected_miner_are_scaled_down_with_the_evidence() -> None:
+    worst = NEWCOMER
+    for number in range(200):
+        worst = advance(worst, tell(number, {FAMILY: 20.0, OTHER: 20.0}), CONFIG)
+    assert worst.log_evidence == pytest.approx(CONFIG.evidence_cap * LIMIT, abs=1e-5)
+    back, audits = worst, 0
+    while is_rejected(back, CONFIG):
+        back, audits = advance(back, tell(audits, {FAMILY: 0.3, OTHER: 0.3}), CONFIG), audits + 1
+    assert 3 < audits < 40
+
+
+def test_a_limit_that_nothing_reaches_keeps_all_wealth_finite() -> None:
+    config, standing = ScoringConfig(reject_log_evidence=1e9), NEWCOMER
+    for number in range(20):
+        standing = advance(standing, tell(number, dict.fromkeys(WEIGHTS, 1e9), 1e9), config)
+        assert not is_rejected(standing, config)
+    assert max(max(held) for held in standing.wealth.values()) < math.inf
+
+
+def test_an_unknown_family_or_bettor_is_refused() -> None:
+    strange: list[dict[str, tuple[float, ...]]] = [
+        {"no family": (2.0,) * len(STAKES)},
+        {FAMILY: (2.0,)},
+        {WHOLE: (2.0, 2.0)},
+        {WHOLE: (0.5,)},
+    ]
+    for wealth in strange:
+        with pytest.raises(ValidationError):
+            Standing(log_evidence=0.0, support=0, audits=0, passes_in_a_row=0, wealth=wealth)
+
+
+RATIOS = st.dictionaries(st.sampled_from([*WEIGHTS]), st.floats(0, 1e9), max_size=12)
+
+
+@given(st.lists(st.tuples(RATIOS, st.floats(-1, 30)), max_size=12))
+def test_who_reads_the_published_standing_goes_on_with_the_same_bits(audits: list[Any]) -> None:
+    """JSON sorts the families; sums must not depend on it."""
+    kept = read = NEWCOMER
+    for number, (ratios, log_e) in enumerate(audits):
+        verdict = tell(number, ratios, log_e)
+        kept = advance(kept, verdict, CONFIG)
+        published = Verdict.model_validate_json(canonical_json(verdict))
+        read = advance(Standing.model_validate_json(canonical_json(read)), published, CONFIG)
+        assert canonical_json(read) == canonical_json(kept)
+        assert kept.log_evidence <= CONFIG.evidence_cap * LIMIT + 1e-5
+
+
+def test_a_published_standing_is_small() -> None:
+    worst = advance(NEWCOMER, tell(1, dict.fromkeys(WEIGHTS, 123.456), 9.0), CONFIG)
+    assert len(canonical_json(worst)) < 3000
+    passing = [dict.fromkeys(WEIGHTS, 0.7)] * 5
+    honest = NEWCOMER
+    for number, ratios in enumerate(passing):
+        honest = advance(honest, tell(number, ratios), CONFIG)
+    assert honest.wealth == {}
+
+
+def honest_ratios(chance: random.Random) -> dict[str, float]:
+    """All families at once, each with a mean of 1; half of them are large in the same audits."""
+    together = 1.0 - chance.random()
+    uniform = {name: together if place % 2 else 1.0 - chance.random() for place, name in enumerate(WEIGHTS)}
+    return {name: e_value(p_value) for name, p_value in uniform.items() if chance.random() < 0.7}
+
+
+@pytest.mark.parametrize("limit", [100.0, 1000.0])
+def test_honest_miners_with_all_families_are_rejected_more_seldom_than_stated(limit: float) -> None:
+    """Until a rejection it takes limit / 2 audits on average, so there are 2 × audits / limit of them."""
+    config = ScoringConfig(reject_log_evidence=math.log(limit), audit_share=0.999)
+    chance, audits = random.Random(97), 6000
+    standing, alarms = NEWCOMER, 0
+    for number in range(audits):
+        verdict = tell(number % 100, honest_ratios(chance), honest_log_e(chance))
+        standing = advance(standing, verdict, config)
+        if is_rejected(standing, config):
+            standing, alarms = NEWCOMER, alarms + 1
+    assert alarms <= 2 * audits / limit
+
+
+def test_ratios_that_are_no_e_values_do_reject_the_honest() -> None:
+    """The control of the test above: ratios of twice the size are noticed."""
+    config = ScoringConfig(reject_log_evidence=math.log(1000.0))
+    chance, standing, rejected = random.Random(97), NEWCOMER, 0
+    for number in range(300):
+        ratios = {name: 2 * ratio for name, ratio in honest_ratios(chance).items()}
+        standing = advance(standing, tell(number % 100, ratios), config)
+        rejected += is_rejected(standing, config)
+    assert rejected > 2

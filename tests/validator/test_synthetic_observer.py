@@ -59,6 +59,19 @@ def test_the_logs_of_workers_are_read_each_from_where_it_stopped(tmp_path: Path)
     assert again.answers_since(HONEST.ss58_address, START_MS) == 3, "nothing is counted twice"
 
 
+def test_answers_in_rounds_do_not_count_and_the_auditors_others_do(tmp_path: Path) -> None:
+    """Otherwise rounds would be all that miners without clients are asked, and nothing would be usual."""
+    own = observer(tmp_path)
+    for number, of_round in ((1, True), (2, False)):
+        record = asking(f"text {number}", number)
+        own.note_own(json.loads(record.request_body), of_round)
+        write(tmp_path, record)
+    write(tmp_path, asking("a client's", 3))
+    own.follow()
+    assert own.answers_since(HONEST.ss58_address, START_MS) == 2
+    assert len(own.reservoir.shapes) == 1
+
+
 def test_old_answers_do_not_count(tmp_path: Path) -> None:
     write(
         tmp_path, asking("a", 1, finished_at_ms=START_MS + 100), asking("b", 2, finished_at_ms=START_MS + 900)

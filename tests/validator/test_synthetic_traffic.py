@@ -13,9 +13,10 @@ import pytest
 from aiohttp import web
 
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
-from shared.record_log import RecordReader
+from shared.record_log import RecordReader, RecordWriter
 from tests.gateway.running_gateway import FakeClock, keypair, running_gateway
 from tests.gateway.scripted_miner import MODEL, WORDS, Behaviour, Script, honest
+from tests.validator.auditor_examples import example_record
 from validator.synthetic_client import GatewayAddress, GatewayClient, GatewayTrouble, Reply, first_text
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_prompts import GrammarPrompts, Opening
@@ -123,6 +124,20 @@ async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path
         assert names == ([f"request-{number:04d}" for number in range(1, 61)] if probed else [None] * 60)
         went_on = [one for _, one in asked.drafts if one.talk.history]
         assert bool(went_on) is not probed
+
+
+async def test_a_probes_answer_does_not_count_as_one_that_its_miner_needs(tmp_path: Path) -> None:
+    for probed in (True, False):
+        rig = Rig(tmp_path / str(probed), asked := Asked(), ["one"])
+        await (rig.traffic.probe if probed else rig.traffic.ask)("one")
+        ((_, draft),) = asked.drafts
+        body = json.dumps(draft.body)
+        record = example_record(1, finished_at_ms=rig.clock.unix_ms())
+        writer = RecordWriter(tmp_path / str(probed) / "records")
+        writer.append(record.model_copy(update={"request_body": body}))
+        writer.close()
+        rig.observer.follow()
+        assert rig.observer.answers_since(record.miner_hotkey, 0) == (0 if probed else 1)
 
 
 async def test_a_probe_that_the_gateway_does_not_take_has_no_id(tmp_path: Path) -> None:

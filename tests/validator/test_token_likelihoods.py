@@ -47,8 +47,8 @@ def test_probabilities_of_all_tokens_sum_to_one_at_most(name: str, seed: int, sp
 
 
 SAMPLERS = {
-    "at temperature 0.7": (WARM, replace(WARM, temperature=0.7)),
-    "at temperature 1": (WARM, replace(WARM, temperature=1.0)),
+    "at the request's temperature -0.1": (WARM, replace(WARM, temperature=0.7)),
+    "at the request's temperature +0.2": (WARM, replace(WARM, temperature=1.0)),
     "at temperature 0": (WARM, replace(WARM, temperature=0.0)),
     "at temperature 0.3": (
         SamplingRule(seed=3, temperature=0.0),

@@ -9,6 +9,7 @@ from tests.shared.noise_examples import honest_noise
 from tests.validator.auditor_examples import UNREMARKABLE, block_number, example_record, example_verdict
 from validator.epoch_evidence import EpochRefused, check_evidence
 from validator.evidence import PROVEN_LOG_E, UNANSWERED_LOG_E, log_e_value, weigh
+from validator.evidence_families import family_ratios
 from validator.measurement import EpochInputs
 from validator.request_facts import facts_of
 from validator.token_evidence import token_score
@@ -34,7 +35,10 @@ RECORD, BLOCK = example_record(1), block_number(1)
 
 
 def verdict(outcome: VerdictOutcome = "pass", **changes: Any) -> Verdict:
-    return example_verdict(RECORD, BLOCK, outcome).model_copy(update=changes)
+    """With the families that follow from it, unless said otherwise."""
+    changed = example_verdict(RECORD, BLOCK, outcome).model_copy(update=changes)
+    ratios = family_ratios(changed.evidence, changed.tokens, honest_noise(3).margins)
+    return changed if "ratios" in changes else changed.model_copy(update={"ratios": ratios})
 
 
 def evidence(**p_values: float) -> tuple[Evidence, ...]:
@@ -202,6 +206,49 @@ def test_with_the_calibration_the_tokens_score_follows_from_their_classes() -> N
     ):
         assert weight_fault(passed(stated, tokens)) is None, "without the calibration this can't be seen"
         assert "for its tokens" in (weight_fault(passed(stated, tokens), noise) or "")
+
+
+def test_a_family_that_was_left_out_or_made_up_is_refused() -> None:
+    sound = verdict(evidence=evidence(), log_e=log_e_value(evidence()), tokens=CHECKED)
+    assert weight_fault(sound) is None
+    for family in sound.ratios:
+        fewer = {name: ratio for name, ratio in sound.ratios.items() if name != family}
+        fault = weight_fault(sound.model_copy(update={"ratios": fewer}))
+        assert fault == f"leaves out the family {family!r}"
+    for invented in ("with another seed", "no family"):
+        more = {**sound.ratios, invented: 1e6}
+        fault = weight_fault(sound.model_copy(update={"ratios": more}))
+        assert fault == f"invents the family {invented!r}"
+
+
+def test_what_compared_nothing_tells_no_family() -> None:
+    for silent in (failed("opening", ()), verdict("inconclusive")):
+        assert silent.ratios == {}
+        for family in ("typical", "with another seed"):
+            accusing = silent.model_copy(update={"ratios": {family: 1000.0}})
+            assert "invents the family" in (weight_fault(accusing) or "")
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.001, 50.0])
+def test_the_ratios_of_hidden_states_follow_from_their_p_values(factor: float) -> None:
+    sound = verdict()
+    for family, ratio in sound.ratios.items():
+        bent = sound.model_copy(update={"ratios": {**sound.ratios, family: ratio * factor}})
+        assert "of whose p-value" in (weight_fault(bent) or "")
+
+
+def test_with_the_calibration_the_ratios_of_tokens_follow_from_their_classes() -> None:
+    noise = honest_noise(3)
+    fits = (AlternativeFit(name="with another seed", log_likelihood=-7.0),)
+    tokens = CHECKED.model_copy(update={"alternatives": fits})
+    scores = {"typical": 0.9, "mean": 1.1, "replay": 1.2, "tokens": token_score(tokens, noise.margins)}
+    sound = passed(tuple(weigh(noise, name, scores[name]) for name in STATISTICS), tokens)
+    assert weight_fault(sound, noise) is None
+    assert "with another seed" in sound.ratios
+    for family in set(sound.ratios) - {"typical", "mean", "replay"}:
+        bent = sound.model_copy(update={"ratios": {**sound.ratios, family: sound.ratios[family] + 0.5}})
+        assert weight_fault(bent) is None, "without the calibration this can't be seen"
+        assert f"for {family!r}, of whose tokens" in (weight_fault(bent, noise) or "")
 
 
 def test_an_epoch_with_such_a_verdict_is_refused() -> None:

@@ -13,7 +13,7 @@ def scored(uid: int | None, value: float) -> MinerScore:
     return MinerScore(
         uid=uid, hotkey="5" + "A" * 47, requests=1, answered=1, failed=0, output_tokens=1, tokens_per_s=1.0,
         ttft_ms=None, passes=1, fails=0, inconclusive=0, audit_rate=0.1, log_evidence=0.0, support=0,
-        machine=1.0, throughput=None, latency=None, verification=None, reliability=None, score=value,
+        throughput=None, latency=None, verification=None, reliability=None, score=value,
         reasons=(),
     )  # fmt: skip
 

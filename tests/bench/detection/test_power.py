@@ -2,7 +2,7 @@ import pytest
 
 from bench.detection.config import DetectionConfig
 from bench.detection.measuring import Measured
-from bench.detection.power import LONGEST_RUN, false_rejections, power, run_lengths, upper_bound
+from bench.detection.power import LONGEST_RUN, power, run_lengths, upper_bound
 from bench.detection.rows import CHEATS, cheat_row, honest_row
 from bench.detection.run import requests_of, wanted_rows
 from bench.detection.tables import cheat_cells, cheat_json, honest_json, markdown
@@ -28,13 +28,13 @@ def test_overwhelming_evidence_rejects_at_once_and_costs_weight_after_two_audits
 
 def test_weak_evidence_takes_many_audits() -> None:
     found = power(Measured(verdicts("pass", 1.0), 0), CONFIG)
-    assert (found.caught, found.median) == (0.0, 14)
+    assert (found.caught, found.median) == (0.0, 15)
 
 
 def test_honest_evidence_never_rejects() -> None:
     honest = verdicts("pass", -0.4)
-    assert power(Measured(honest, 0), CONFIG).median is None
-    assert false_rejections(honest, CONFIG) == 0
+    found = power(Measured(honest, 0), CONFIG)
+    assert (found.median, found.rejected, found.at_best) == (None, 0, None)
 
 
 def test_half_of_all_audits_caught_spreads_the_run_lengths() -> None:
@@ -88,7 +88,8 @@ def test_a_row_for_programs_has_the_agreed_keys() -> None:
     assert {"cheat", "requests", "caught_by_one_audit", "audits_median", "audits_p95", "caught_by"} <= set(
         row
     )
-    honest = honest_json(honest_row("eager"), Measured(verdicts("pass", -0.4, 300), 0), CONFIG)
+    passed = Measured(verdicts("pass", -0.4, 300), 0)
+    honest = honest_json(honest_row("eager"), passed, power(passed, CONFIG))
     assert (honest["false_alarms"], honest["upper_bound_95"]) == (0, pytest.approx(0.01))
 
 

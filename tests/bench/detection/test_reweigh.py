@@ -3,7 +3,8 @@
 from bench.detection.reweigh import reweighed
 from tests.shared.noise_examples import honest_noise
 from tests.validator.auditor_examples import block_number, example_record, example_verdict
-from validator.evidence import PROVEN_LOG_E, log_e_value
+from validator.evidence import PROVEN_LOG_E, UNANSWERED_LOG_E, log_e_value
+from validator.evidence_families import WEIGHTS
 from validator.verdict_weight import weight_fault
 from validator.verdicts import AlternativeFit, Evidence, TokenCheck, Verdict
 
@@ -32,6 +33,7 @@ def test_a_pass_is_weighed_anew_and_follows_from_its_evidence() -> None:
     again = reweighed(measured(EXACT), NOISE)
     assert (again.outcome, again.check) == ("pass", "all")
     assert again.log_e == log_e_value(again.evidence) < 0
+    assert {"typical", "mean", "replay"} < set(again.ratios) < set(WEIGHTS)
     assert weight_fault(again, NOISE) is None
 
 
@@ -50,4 +52,6 @@ def test_a_score_that_fails_today_fails() -> None:
 def test_what_an_exact_check_decided_stays() -> None:
     failed = example_verdict(example_record(1), block_number(1), "fail")
     assert reweighed(failed, NOISE) == failed
-    assert failed.log_e == PROVEN_LOG_E
+    assert reweighed(failed.model_copy(update={"log_e": 1.0}), NOISE).log_e == PROVEN_LOG_E
+    unanswered = failed.model_copy(update={"log_e": UNANSWERED_LOG_E})
+    assert reweighed(unanswered, NOISE) == unanswered
