@@ -1,10 +1,12 @@
-"""How many audits any sequential test needs at least, from what the audits of a row have in them.
+"""How many audits the best single bet needs: by who knew what to look for, and how much to stake.
 
-A test that rejects honest miners at most once in A audits needs ln A ÷ KL audits of a cheat on average,
-however it is made (Wald 1945; for tests that begin anew at every audit Lorden 1971). KL is the mean logarithm
-of an audit's likelihood ratio, estimated by the family that explains the row best: of a test that had known
-beforehand which one that is, and had bet on it alone. Ratios count against the most that an honest miner's
-probability can be, so the true KL is somewhat larger where honest miners are closer to the reference.
+A test that rejects honest miners at most once in A audits by betting on one explanation needs ln A ÷ g
+audits of a cheat on average (Wald 1945; Lorden 1971 for tests that begin anew at every audit), where g is
+the mean logarithm of what a stake s on the explanation's likelihood ratio brings in an audit,
+ln (1 − s + s × ratio). The best s is 1 where every audit shows the cheat, and g then the ratio's
+Kullback-Leibler divergence: no test of these audits can do with fewer. Of a cheat that only some answers
+show it is less, and a test that knew which ones would need fewer. Ratios count against the most that an
+honest miner's probability can be, so the true g is somewhat larger where honest miners are closer.
 """
 
 import math
@@ -18,6 +20,9 @@ from validator.verdicts import Verdict
 SMALLEST_LOG = -100.0
 """Of a ratio that is zero to six digits: the mean stays a number."""
 
+STAKES = tuple(number / 32 for number in range(1, 33))
+"""Stakes that are looked at."""
+
 SUM_OF_WEIGHTS = 2.0
 """Of the sequential test's bettors (`validator/sequential_test.py`): its limit is that many times A."""
 
@@ -28,11 +33,13 @@ class AtBest:
 
     Attributes:
         family: in words.
-        nats: mean logarithm of its ratio in an audit.
-        audits: that any test needs on average; at least one.
+        stake: the best one.
+        nats: mean logarithm of what it brings in an audit.
+        audits: that this bet needs on average; at least one.
     """
 
     family: str
+    stake: float
     nats: float
     audits: float
 
@@ -42,12 +49,21 @@ def at_best(verdicts: Sequence[Verdict], config: ScoringConfig) -> AtBest | None
     decided = [one for one in verdicts if one.outcome != "inconclusive"]
     if not decided:
         return None
-    means = {name: sum(_nats(one, name) for one in decided) / len(verdicts) for name in WEIGHTS}
-    best = max(means, key=lambda name: means[name])
-    if means[best] <= 0:
+    bets = ((name, stake) for name in WEIGHTS for stake in STAKES)
+    nats, best, stake = max(
+        (_growth(decided, name, stake) / len(verdicts), name, stake) for name, stake in bets
+    )
+    if nats <= 0:
         return None
-    needed = (config.reject_log_evidence - math.log(SUM_OF_WEIGHTS)) / means[best]
-    return AtBest(_words(decided, best), means[best], max(1.0, needed))
+    needed = (config.reject_log_evidence - math.log(SUM_OF_WEIGHTS)) / nats
+    return AtBest(_words(decided, best), stake, nats, max(1.0, needed))
+
+
+def _growth(decided: Sequence[Verdict], family: str, stake: float) -> float:
+    return sum(
+        _nats(one, family) if stake == 1 else math.log(1 - stake + stake * math.exp(_nats(one, family)))
+        for one in decided
+    )
 
 
 def _nats(verdict: Verdict, family: str) -> float:

@@ -31,7 +31,7 @@ class Power:
         median, p95: audits until the evidence passes the sequential test's limit; None when it never does.
         costs_weight: median of audits until the network acts on it, which takes two audits at least.
         rejected: of RESAMPLED_RUNS, those in which the network acts on it within LONGEST_RUN audits.
-        at_best: what any test needs at least; None where nothing speaks against the miner.
+        at_best: what the best single bet needs; None where nothing speaks against the miner.
         checks: which checks decided failed audits, most frequent first.
         token_checked: share of audits whose tokens were checked.
     """

@@ -11,7 +11,7 @@ from bench.detection.rows import Row
 
 CHEAT_HEAD = (
     "cheat", "audits", "caught by one audit", "audits until rejected: median", "95 %",
-    "any test at best", "until it costs weight", "caught by", "what it gains or pays",
+    "best single bet", "until it costs weight", "caught by", "what it gains or pays",
 )  # fmt: skip
 HONEST_HEAD = (
     "honest engine", "audits", "false alarms", "upper bound (95 %)", "runs of 200 audits rejected",

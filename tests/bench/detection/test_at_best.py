@@ -1,4 +1,4 @@
-"""The bound under which no test comes, and the row's own test above it."""
+"""What the best single bet needs, and the row's own test above it."""
 
 import math
 
@@ -24,7 +24,7 @@ def audit(number: int, **ratios: float) -> Verdict:
 
 
 def test_the_bound_is_the_limit_over_the_mean_logarithm_of_the_best_family() -> None:
-    ratios = [(6.0, 0.5), (1.5, 40.0), (4.0, 1e-40)]
+    ratios = [(6.0, 0.5), (1.5, 4.0), (4.0, 1e-40)]
     row = [audit(number, family=one, other=other) for number, (one, other) in enumerate(ratios)]
     found = at_best(row, CONFIG)
     assert found is not None
@@ -54,6 +54,18 @@ def test_exact_checks_count_what_they_prove_and_one_audit_is_the_least() -> None
     found = at_best([failed], CONFIG)
     assert found is not None
     assert (found.family, found.audits) == ("exact checks", 1.0)
+
+
+def test_of_a_cheat_that_shows_seldom_less_than_all_is_staked() -> None:
+    row = [
+        audit(1, family=100.0, other=0.2),
+        *(audit(number, family=0.05, other=0.2) for number in range(2, 5)),
+    ]
+    found = at_best(row, CONFIG)
+    assert found is not None
+    assert 0 < found.stake < 1
+    whole = sum(math.log(one) for one in (100.0, 0.05, 0.05, 0.05)) / 4
+    assert whole < 0 < found.nats
 
 
 def test_inconclusive_audits_are_audits_that_say_nothing() -> None:
