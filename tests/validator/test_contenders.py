@@ -44,7 +44,8 @@ def test_what_is_left_out_is_drawn_less_often_than_stated(seed: int, spread: flo
 @given(seed=st.integers(0, 1 << 20))
 @settings(max_examples=30, deadline=None)
 def test_thresholds_are_those_of_the_exact_filters(rule: SamplingRule, seed: int) -> None:
-    """Up to the step of BIN logits and, where probabilities are summed, a token and the share that lacks."""
+    """Up to the step of BIN logits and, where probabilities are summed, a token, the share that lacks, and
+    the share by which tokens that stand for their step of BIN logits may be misjudged."""
     logits = some_logits(seed, rows=4, vocabulary_size=200, spread=2.0)
     exact = KeptTokens(logits, rule)
     lowest = contenders(logits, rule).lowest_kept(rule, rule.temperature).unsqueeze(1)
@@ -53,7 +54,8 @@ def test_thresholds_are_those_of_the_exact_filters(rule: SamplingRule, seed: int
     if rule.top_p == 1:
         assert not bool(differs.any())
     shares = (logits / rule.temperature).softmax(dim=1) * differs
-    assert float((shares.sum(dim=1) - shares.amax(dim=1)).max()) <= TAIL_SHARE
+    misjudged = BIN / rule.temperature if rule.temperature else 0.0
+    assert float((shares.sum(dim=1) - shares.amax(dim=1)).max()) <= TAIL_SHARE + misjudged
 
 
 def test_a_row_of_masked_tokens_has_no_contender() -> None:

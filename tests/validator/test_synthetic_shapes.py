@@ -96,7 +96,6 @@ def test_how_often_the_user_has_spoken() -> None:
         {"logit_bias": {"5": 1}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "s"}}},
         {"stream_options": {"include_usage": "yes"}},
-        {"temperature": "0.7"},
         {"an_invention": 1},
     ],
 )
@@ -104,6 +103,10 @@ def test_a_request_that_can_not_be_imitated_without_its_clients_words_has_no_sha
     extra: dict[str, Any],
 ) -> None:
     assert shape(CHAT | extra) is None
+
+
+def test_a_recorded_body_whose_types_are_wrong_has_no_shape() -> None:
+    assert shape_of(CHAT_PATH, recorded(CHAT) | {"temperature": "0.7"}, IDENTITY) is None
 
 
 @pytest.mark.parametrize(
