@@ -49,7 +49,7 @@ def test_this_gateway_is_measured_and_stopped(tmp_path: Path) -> None:
         servers=("direct", "gateway"),
         test=tests,
         rounds=1,
-        seconds=0.5,
+        seconds=2.0,
         requests=100,
         folder=tmp_path,
         json=tmp_path / "rows.json",
@@ -57,8 +57,9 @@ def test_this_gateway_is_measured_and_stopped(tmp_path: Path) -> None:
     run(config, said.append)
     rows = {(row["server"], row["test"]): row for row in json.loads((tmp_path / "rows.json").read_text())}
     assert rows["gateway", "whole"]["rps"] > 0
-    told = {"cpu_us_per_request", "cpu_us_per_chunk", "added_ttft_ms_p50"}
-    assert all(told <= row.keys() for row in rows.values()), "half a second is too short to say more of them"
+    assert rows["gateway", "whole"]["cpu_us_per_request"] > 0
+    assert rows["gateway", "chunks"]["cpu_us_per_chunk"] > 0
+    assert rows["gateway", "ttft-1"]["added_ttft_ms_p50"] is not None
     assert rows["gateway", "memory-100"]["rss_mb"] > 0
     assert all(rows[place].get("errors", 0) == 0 for place in rows)
     commands = [_read(process / "cmdline") for process in Path("/proc").glob("[0-9]*")]
