@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 """What the gateway names a request; also the key of everything that is drawn for it."""
@@ -16,6 +16,13 @@ SignatureHex = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{128}$")]
 Ss58 = Annotated[str, StringConstraints(pattern=r"^[1-9A-HJ-NP-Za-km-z]{46,50}$")]
 """A hotkey's address."""
 
+Whole = Annotated[int, Field(ge=0, le=1 << 53)]
+"""A count, or a block's number: exact in every reader of JSON."""
+
+Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
+"""What a sampler is started with: 64 bits, signed or unsigned."""
+
+TokenId = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 ClientName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 """What a client is called in records and published facts, which leads back to nobody."""

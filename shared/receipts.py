@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from shared.canonical import canonical_json, sha256_hex
 from shared.commitments import ChoiceShape
 from shared.errors import MalformedMessage
-from shared.identifiers import Hex32, Message, RequestId, SignatureHex, Ss58
+from shared.identifiers import Hex32, Message, RequestId, Seed, SignatureHex, Ss58, Whole
 from shared.signing import Signer, check_signature, sign_message
 
 RECEIPT_DOMAIN = "receipt/1"
@@ -49,13 +49,13 @@ class ReceiptBody(Message):
     """SHA-256 of the request's body as the miner received it."""
     sampler: Annotated[str, Field(max_length=64)]
     """Identifies the sampling noise; see docs/PROTOCOL.md."""
-    seed: int | None
+    seed: Seed | None
     calibration_digest: Hex32
     """Which calibration file standardised the sketches."""
     num_layers: Annotated[int, Field(ge=1, le=1024)]
     choices: Annotated[tuple[ChoiceReceipt, ...], Field(max_length=MAX_CHOICES)]
     merkle_root: Hex32
-    leaves: Annotated[int, Field(ge=0)]
+    leaves: Whole
     received_at_ms: UnixMs
     first_token_at_ms: UnixMs | None
     finished_at_ms: UnixMs

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from shared.answer_text import BesideText
-from shared.identifiers import ClientName, Hex32, Message, RequestId, Ss58
+from shared.identifiers import ClientName, Hex32, Message, RequestId, Ss58, Whole
 from shared.receipts import MAX_CHOICES, Count, UnixMs
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -61,7 +61,7 @@ class RequestRecord(Message):
     steered: bool = False
     """Whether the client said which miners it would have (`provider`); False in older logs."""
     outcome: Outcome
-    http_status: int | None
+    http_status: Whole | None
     error: str | None
     """What went wrong, in words, when the outcome is `refused` or `failed`."""
     started_at_ms: UnixMs

@@ -16,12 +16,14 @@ from shared.honest_noise import HonestNoise
 from shared.receipts import Receipt
 from shared.records import RequestRecord
 from validator.answer_checks import AnswerChecks
+from validator.audit_report import AuditReport
 from validator.challenge_selection import draw_points, draw_replay_point, record_seed
 from validator.clock import Clock
 from validator.evidence import UNANSWERED_LOG_E, log_e_value, weigh
 from validator.evidence_families import family_ratios
 from validator.findings import Finding, failed, inconclusive
 from validator.miner_client import Malformed, MinerClient, Refused, Unreachable
+from validator.published_rows import ChallengeAnswers, ChallengeExchange, IssuedChallenge, ReplayPlace
 from validator.receipt_verification import (
     check_lengths,
     check_prompts,
@@ -65,7 +67,11 @@ def _held(result: Finding | T) -> T:
 
 @dataclass
 class _Measured:
-    """What an examination has measured so far."""
+    """What an examination has asked and measured so far."""
+
+    asked: tuple[Sequence[Point], Point] | None = None
+    opened: OpenAnswer | None = None
+    replayed: ReplayAnswer | None = None
 
     points: tuple[AuditedPoint, ...] = ()
     evidence: tuple[Evidence, ...] = ()
@@ -110,8 +116,8 @@ class Auditor:
         self._clock, self._confirm_blame = clock, confirm_blame
         self._rendering = asyncio.Lock()
 
-    async def audit(self, record: RequestRecord, axon: str, block: Block) -> Verdict:
-        """The verdict on one answered record.
+    async def audit(self, record: RequestRecord, axon: str, block: Block) -> AuditReport:
+        """The verdict on one answered record, with the challenge that it rests on.
 
         Args:
             axon: where the miner serves, "ip:port", as the metagraph states it; "" when it states nothing.
@@ -127,7 +133,8 @@ class Auditor:
             finding = Finding("pass", "all", _praise(measured), log_e_value(measured.evidence))
         except _Decided as decided:
             finding = decided.finding
-        return self._verdict(record, block, seed, finding, measured)
+        verdict = self._verdict(record, block, seed, finding, measured)
+        return AuditReport(verdict, _exchange(record, seed, measured))
 
     async def _examine(self, record: RequestRecord, axon: str, seed: str, measured: _Measured) -> None:
         receipt = _held(read_receipt(record))
@@ -138,7 +145,7 @@ class Auditor:
         _held(text.finding)
         _held(await asyncio.to_thread(self._checks.check_end, record))
         measured.text_unchecked = text.unchecked
-        answers = await self._challenge(record, receipt, axon, seed, token_ids)
+        answers = await self._challenge(record, receipt, axon, seed, token_ids, measured)
         await self._compare(record, answers, token_ids, measured)
 
     async def _token_ids(self, record: RequestRecord, receipt: Receipt) -> TokenIds:
@@ -155,13 +162,20 @@ class Auditor:
         return {index: [*prompt, *outputs[index]] for index, prompt in enumerate(prompts)}
 
     async def _challenge(
-        self, record: RequestRecord, receipt: Receipt, axon: str, seed: str, token_ids: TokenIds
+        self,
+        record: RequestRecord,
+        receipt: Receipt,
+        axon: str,
+        seed: str,
+        token_ids: TokenIds,
+        measured: _Measured,
     ) -> _Answers:
         points = draw_points(seed, receipt, self._noise.points)
         replay_point = draw_replay_point(seed, receipt)
-        opened = await self._open(record, axon, points)
+        measured.asked = points, replay_point
+        opened = measured.opened = await self._open(record, axon, points)
         openings = _held(check_openings(receipt, points, opened, token_ids))
-        replayed = await self._replay(record, axon, replay_point, token_ids)
+        replayed = measured.replayed = await self._replay(record, axon, replay_point, token_ids)
         vector = _held(read_replay(replay_point, replayed, self._calibration.header.hidden_size))
         return _Answers(openings, replay_point, vector)
 
@@ -238,6 +252,22 @@ class Auditor:
             challenge_seed=seed,
             audited_at_ms=self._clock(),
         )
+
+
+def _exchange(record: RequestRecord, seed: str, measured: _Measured) -> ChallengeExchange | None:
+    """What was asked and answered."""
+    if measured.asked is None:
+        return None
+    points, replay = measured.asked
+    about = {"request_id": record.request_id, "miner_hotkey": record.miner_hotkey}
+    challenge = IssuedChallenge(
+        **about,
+        challenge_seed=seed,
+        points=tuple(OpenPoint(choice=p.choice, position=p.position, layer=p.layer) for p in points),
+        replay=ReplayPlace(choice=replay.choice, position=replay.position, layer=replay.layer),
+    )
+    answers = ChallengeAnswers(**about, opened=measured.opened, replayed=measured.replayed)
+    return ChallengeExchange(challenge=challenge, answers=answers)
 
 
 def _praise(measured: _Measured) -> str:

@@ -53,6 +53,11 @@ class AuditConfig:
         return self.state_dir.expanduser()
 
     @property
+    def spool_folder(self) -> Path:
+        """Where epochs wait to be uploaded."""
+        return self.state_folder / "spool"
+
+    @property
     def records_folder(self) -> Path:
         """The folder of the gateway's record log."""
         return (self.records or self.state_folder / "records").expanduser()

@@ -10,6 +10,7 @@ from shared.errors import ChainError, ConstantinopleError
 from shared.logs import REQUEST_ID
 from shared.records import RequestRecord
 from validator.audit_coverage import answer_draw
+from validator.audit_report import AuditReport
 from validator.block_window import BlockWindow, TooOld
 from validator.challenge_schedule import AuditPlan, required
 from validator.challenge_selection import record_seed
@@ -39,8 +40,8 @@ MAX_ATTEMPTS = 3
 class Auditing(Protocol):
     """What carries out one audit."""
 
-    async def audit(self, record: RequestRecord, axon: str, block: Block) -> Verdict:
-        """The verdict on one record.
+    async def audit(self, record: RequestRecord, axon: str, block: Block) -> AuditReport:
+        """The verdict on one record, and what it rests on.
 
         Raises:
             ConstantinopleError: the audit could not be carried out, through no fault of the miner.
@@ -152,22 +153,22 @@ class AuditLoop:
         record, block = found
         REQUEST_ID.set(record.request_id)
         try:
-            verdict = await self._auditor.audit(record, axon, block)
+            report = await self._auditor.audit(record, axon, block)
         except ConstantinopleError as error:
             log.error("the audit of request %s could not be carried out: %s", record.request_id, error)
             if isinstance(error, ChainError) or not self._is_last_attempt(key):
                 self._not_before_ms[key] = self._clock() + RETRY_MS
                 return
-            verdict = _undecided(record, block, error, self._clock())
+            report = AuditReport(_undecided(record, block, error, self._clock()))
         self._attempts.pop(key, None)
         self.newest_audit_at_ms = self._clock()
-        if await asyncio.to_thread(self._requests.add_verdict, verdict):
+        if await asyncio.to_thread(self._requests.add_report, report):
             log.info(
                 "audit of request %s by miner %d: %s (%s)",
                 record.request_id,
                 record.miner_uid,
-                verdict.outcome,
-                verdict.reason,
+                report.verdict.outcome,
+                report.verdict.reason,
             )
 
     def _is_last_attempt(self, key: RequestKey) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ChainError, ConfigError, ConstantinopleError, StoreError
-from shared.object_store import ObjectStore, open_store
+from shared.object_store import open_store
 from shared.record_log import RecordReader
 from shared.signing import Signer
 from validator.audit_config import AuditConfig
@@ -19,17 +19,21 @@ from validator.audit_loop import Auditing, AuditLoop
 from validator.block_window import BlockWindow
 from validator.clock import Clock
 from validator.database import Database, sqlite_url
+from validator.epoch_sealing import EpochSealer
 from validator.epoch_state import EpochState
-from validator.epoch_summary import epoch_files
-from validator.epochs import EpochLoop, EpochTerms
+from validator.epoch_terms import EpochTerms
+from validator.epochs import EpochLoop
+from validator.manifest import code_revision
 from validator.metagraph import Metagraph
-from validator.publishing import last_published, publish
+from validator.publication import Publication, upload_command
+from validator.publishing import last_published
 from validator.record_follower import RecordFollower
 from validator.request_state import RequestState
 from validator.round_book import RoundBook
 from validator.round_state import RoundState, load_round_key
 from validator.round_traffic import RoundTraffic
 from validator.scoring_config import ScoringConfig
+from validator.spool import Spool
 from validator.status_app import StatusSources, build_status_app
 from validator.status_server import serve_status
 from validator.supervision import run_until
@@ -52,8 +56,7 @@ class Pauses:
     follow_s: float = 0.5
     step_s: float = 1.0
     weights_s: float = 3.0
-    publish_s: float = 2.0
-    publish_retry_s: float = 30.0
+    publish_s: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,14 @@ class AuditValidator:
         self.troubles = Troubles()
         self.requests, self.epoch_state = RequestState(database), EpochState(database)
         self.weights, self._rounds = WeightQueue(database), RoundState(database)
-        self._store: ObjectStore = open_store(
-            config.store_location, config.store_endpoint, config.store_region
+        self._publication = Publication(
+            Spool(config.spool_folder),
+            self.epoch_state,
+            self.requests,
+            self._rounds,
+            self.troubles,
+            upload_command(config),
+            around.pauses.publish_s,
         )
         source = str(config.records_folder.resolve())
         self._follower = RecordFollower(RecordReader(config.records_folder), source, self.requests)
@@ -100,17 +109,22 @@ class AuditValidator:
             SCORING,
             around.clock,
         )
+        terms = self._terms()
+        book = RoundBook(self._rounds, load_round_key(config.state_folder), SCORING)
+        sealer = EpochSealer(
+            terms, self.epoch_state, self.requests, book, around.signer, around.clock, self._publication.spool
+        )
         self._epochs = EpochLoop(
-            self._terms(),
+            terms,
             self.epoch_state,
             self.requests,
             self._audits,
             self._blocks,
             self._metagraph,
-            around.signer,
+            sealer,
             around.clock,
             random.SystemRandom().random,
-            RoundBook(self._rounds, load_round_key(config.state_folder), SCORING),
+            book,
         )
         self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
         self._serving: list[str] = []
@@ -118,7 +132,9 @@ class AuditValidator:
     def _terms(self) -> EpochTerms:
         calibration = hashlib.sha256(self._around.calibration.read_bytes()).hexdigest()
         config = self._config
-        return EpochTerms(config.netuid, self._around.model, calibration, config.epoch_seconds, SCORING)
+        return EpochTerms(
+            config.netuid, self._around.model, calibration, config.epoch_seconds, SCORING, code_revision()
+        )
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> bool:
         """Run until `stop` is set; returns False when a part failed instead.
@@ -137,7 +153,7 @@ class AuditValidator:
                 "metagraph": self._every(self._config.metagraph_seconds, "metagraph", self._read_metagraph),
                 "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
                 "weights": self._every(pauses.weights_s, "weights", self._setter.step),
-                "publication": self._publish(),
+                "publication": self._publication.run(),
                 "status": serve_status(app, listener),
             }
             if synthetic is not None:
@@ -164,9 +180,11 @@ class AuditValidator:
 
     def _begin(self) -> None:
         """Continue where the state ends, or, with an empty state, where the store ends."""
+        config = self._config
         if self.epoch_state.is_empty():
             try:
-                found = last_published(self._store, self._around.signer.ss58_address)
+                store = open_store(config.store_location, config.store_endpoint, config.store_region)
+                found = last_published(store, self._around.signer.ss58_address)
             except ConfigError:
                 raise
             except ConstantinopleError as error:
@@ -201,13 +219,14 @@ class AuditValidator:
                 await asyncio.sleep(self._around.pauses.follow_s)
 
     async def _every(self, pause_s: float, subject: str, step: Callable[[], Awaitable[None]]) -> None:
-        """Repeat `step`; while the chain can't be read, say so and go on trying."""
+        """Repeat `step`; while chain or disk fail, say so and go on trying."""
         while True:
             try:
                 await step()
-            except ChainError as error:
+            except (ChainError, StoreError) as error:
                 self.troubles.report(subject, f"{error}; trying again")
-                self._epochs.note_chain_trouble()
+                if isinstance(error, ChainError):
+                    self._epochs.note_chain_trouble()
             else:
                 self.troubles.clear(subject)
             await asyncio.sleep(pause_s)
@@ -220,29 +239,3 @@ class AuditValidator:
     async def _audit(self) -> None:
         await self._audits.step(await asyncio.to_thread(self._epochs.plans))
         await self._epochs.step()
-
-    async def _publish(self) -> None:
-        pauses = self._around.pauses
-        while True:
-            try:
-                await asyncio.to_thread(self._publish_next)
-            except StoreError as error:
-                self.troubles.report("publication", f"{error}; trying again in {pauses.publish_retry_s:g} s")
-                await asyncio.sleep(pauses.publish_retry_s)
-            else:
-                self.troubles.clear("publication")
-                await asyncio.sleep(pauses.publish_s)
-
-    def _publish_next(self) -> None:
-        sealed = self.epoch_state.oldest_unpublished()
-        if sealed is None:
-            return
-        number = sealed.number
-        requests, verdicts = self.requests.facts(number), self.requests.verdicts(number)
-        files = epoch_files(number, requests, verdicts, self._rounds.of(number))
-        publish(self._store, sealed, files)
-        self.epoch_state.mark_published(number)
-        # The newest published epoch stays, so that a miner can read here how its audits ended.
-        self.requests.forget(number - 1)
-        self._rounds.forget(number - 1)
-        log.info("epoch %d is published", number)

@@ -58,6 +58,8 @@ verdicts = Table(
     # What the audit adds to the sequential test; the body holds the same number.
     Column("log_e", Float(53), nullable=False),
     Column("body", Text, nullable=False),
+    # What the miner was asked, and its signed answers.
+    Column("exchange", Text),
 )
 
 epochs = Table(
@@ -132,11 +134,20 @@ def _begin_anew_with_families(connection: Connection) -> None:
     )
 
 
+def _begin_anew_with_exchanges(connection: Connection) -> None:
+    """Version 4 kept no answers to challenges, and its summaries named other files."""
+    if "exchange" not in {column["name"] for column in inspect(connection).get_columns("verdicts")}:
+        verdicts.drop(connection)
+        verdicts.create(connection)
+    _begin_anew_with_families(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _create_first_tables,
     _begin_anew_with_evidence,
     _add_rounds,
     _begin_anew_with_families,
+    _begin_anew_with_exchanges,
 )
 
 

@@ -14,7 +14,7 @@ from validator.verdict_weight import weight_fault
 
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
-    "chain", "file", "calibration", "evidence", "history", "constants", "scores", "weights",
+    "chain", "file", "records", "calibration", "evidence", "history", "constants", "scores", "weights",
 ]  # fmt: skip
 
 

@@ -1,58 +1,39 @@
-"""The published summary of an epoch, and the bytes of the files it names.
+"""The published summary of an epoch.
 
 A summary names its files by digest and the summary before it by digest, and is signed: once it is
 out, neither it nor anything before it can be changed unnoticed.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from shared.canonical import canonical_json, sha256_hex
+from shared.canonical import canonical_json
+from shared.dataset import MAX_FILES, FileDigest
 from shared.errors import MalformedMessage
-from shared.identifiers import Hex32, Message, SignatureHex, Ss58
+from shared.identifiers import Hex32, Message, SignatureHex, Ss58, Whole
 from shared.receipts import UnixMs
 from shared.signing import Signer, check_signature, sign_message
 from validator.audit_history import MinerHistory, carry_history
-from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner, Uid
+from validator.epoch_tables import UidWeight
+from validator.measurement import ChallengeBlock, EpochInputs, RegisteredMiner
 from validator.open_refusals import OpenRefusal, open_refusals
 from validator.probe_findings import ProbeFindings, probe_results
-from validator.probe_rounds import ProbeRound
-from validator.request_facts import RequestFacts
 from validator.round_history import RoundHistory
 from validator.scoring import MinerScore, score
 from validator.scoring_config import ScoringConfig
-from validator.verdicts import Verdict
-from validator.weights import U16_MAX, weights_from_scores
+from validator.weights import weights_from_scores
 
 EPOCH_DOMAIN = "epoch/1"
 LATEST_KEY = "epochs/latest.json"
-MAX_FILES = 64
 
 EpochNumber = Annotated[int, Field(ge=1, lt=1 << 31)]
-
-
-class FileDigest(Message):
-    """A published file: key in the store, SHA-256, size in bytes and lines."""
-
-    key: Annotated[str, Field(max_length=256)]
-    sha256: Hex32
-    size_bytes: Annotated[int, Field(ge=0)]
-    lines: Annotated[int, Field(ge=0)]
-
-
-class UidWeight(Message):
-    """One weight as it goes to the chain."""
-
-    uid: Uid
-    weight: Annotated[int, Field(ge=1, le=U16_MAX)]
 
 
 class EpochSummary(Message):
     """Everything an epoch came to. `block` is the newest block when it was scored."""
 
-    version: Literal["epoch/4"] = "epoch/4"
+    version: Literal["epoch/5"] = "epoch/5"
     netuid: Annotated[int, Field(ge=0, lt=1 << 16)]
     model: Annotated[str, Field(max_length=256)]
     calibration_sha256: Hex32
@@ -65,6 +46,11 @@ class EpochSummary(Message):
     previous_digest: Hex32 | None
     """SHA-256 of the summary before this one; None for the first."""
     files: Annotated[tuple[FileDigest, ...], Field(max_length=MAX_FILES)]
+    manifest_sha256: Hex32
+    """Of `epochs/<n>/manifest.json`, which describes the same files."""
+    records: Whole
+    records_root: Hex32
+    """Root of the Merkle tree over the epoch's records (`shared.request_facts.RequestFacts.leaf`)."""
     miners: tuple[RegisteredMiner, ...]
     challenge_blocks: tuple[ChallengeBlock, ...]
     """The blocks that answers of this epoch were drawn from, oldest first: with them anyone can repeat which
@@ -129,49 +115,6 @@ def summary_key(epoch: int) -> str:
     return f"epochs/{epoch}.json"
 
 
-def requests_key(epoch: int) -> str:
-    """Where the reduced records of an epoch lie, one JSON line each."""
-    return f"epochs/{epoch}/requests.jsonl"
-
-
-def verdicts_key(epoch: int) -> str:
-    """Where the verdicts of an epoch lie, one JSON line each."""
-    return f"epochs/{epoch}/verdicts.jsonl"
-
-
-def rounds_key(epoch: int) -> str:
-    """Where the rounds of probes of an epoch lie, one JSON line each."""
-    return f"epochs/{epoch}/rounds.jsonl"
-
-
-def epoch_files(
-    epoch: int,
-    requests: Sequence[RequestFacts],
-    verdicts: Sequence[Verdict],
-    rounds: Sequence[ProbeRound] = (),
-) -> dict[str, bytes]:
-    """The files of an epoch by key, lines in the order of (request id, miner's hotkey), rounds by block."""
-    held = sorted(rounds, key=lambda one: one.block)
-    return {
-        requests_key(epoch): _lines(requests),
-        verdicts_key(epoch): _lines(verdicts),
-        rounds_key(epoch): b"".join(canonical_json(one) + b"\n" for one in held),
-    }
-
-
-def _lines(messages: Sequence[RequestFacts] | Sequence[Verdict]) -> bytes:
-    ordered = sorted(messages, key=lambda one: (one.request_id, one.miner_hotkey))
-    return b"".join(canonical_json(message) + b"\n" for message in ordered)
-
-
-def file_digests(files: dict[str, bytes]) -> tuple[FileDigest, ...]:
-    """What a summary says about its files, by key."""
-    return tuple(
-        FileDigest(key=key, sha256=sha256_hex(data), size_bytes=len(data), lines=data.count(b"\n"))
-        for key, data in sorted(files.items())
-    )
-
-
 def seal(summary: EpochSummary, signer: Signer) -> bytes:
     """The signed summary as it is published.
 
@@ -208,15 +151,3 @@ def parse_message(kind: type[Parsed], data: bytes | str, name: str) -> Parsed:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole text"
         raise MalformedMessage(f"{name} is not what it should be: {place}: {first['msg']}") from None
-
-
-def parse_lines(kind: type[Parsed], data: bytes, name: str) -> list[Parsed]:
-    """Messages from JSON lines.
-
-    Raises:
-        MalformedMessage: a line is not one; the line is named.
-    """
-    return [
-        parse_message(kind, line, f"{name} line {number}")
-        for number, line in enumerate(data.splitlines(), start=1)
-    ]

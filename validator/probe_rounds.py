@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.canonical import sha256_hex
-from shared.identifiers import Hex32, Message, RequestId, Ss58
+from shared.identifiers import Hex32, Message, RequestId, Ss58, Whole
 from shared.receipts import UnixMs
 from validator.scoring_config import ScoringConfig
 
@@ -63,7 +63,7 @@ class ProbeRound(Message):
         asked: the members.
     """
 
-    block: Annotated[int, Field(ge=0)]
+    block: Whole
     block_hash: Annotated[str, Field(max_length=66)]
     block_at_ms: UnixMs
     full: bool

@@ -1,68 +1,16 @@
-"""What is published of a request: digests, counts and times, never its text."""
+"""Reduces the gateway's records to what is published of them."""
 
 import json
-from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ValidationError
 
 from shared.canonical import sha256_hex, token_ids_digest
 from shared.errors import MalformedMessage
-from shared.identifiers import ClientName, Hex32, Message, RequestId, Ss58
-from shared.receipts import MAX_CHOICES, Count, Receipt, UnixMs, parse_receipt
-from shared.records import ChoiceRecord, Milliseconds, Outcome, RequestRecord
-
-
-class ChoiceFacts(Message):
-    """One choice: digests are None for token ids that are no 32-bit numbers."""
-
-    index: Annotated[int, Field(ge=0, lt=MAX_CHOICES)]
-    prompt_digest: Hex32 | None
-    prompt_tokens: Annotated[int, Field(ge=0)]
-    output_digest: Hex32 | None
-    output_tokens: Annotated[int, Field(ge=0)]
-
-
-class RequestFacts(Message):
-    """A record without its text. Fields mean what they mean in `shared.records.RequestRecord`.
-
-    `receipt` is None when the miner's receipt is missing or is not a receipt: a field of the miner's own
-    making could hold anything, the prompt included. `known_prefix_tokens` is how much of the first choice's
-    prompt its miner had served before (`validator/known_prefixes.py`), None where that is not known. `client`
-    is the same for one client's requests to one miner in one epoch (`published_name`), None of an older log.
-    """
-
-    version: Literal["request/1"] = "request/1"
-    request_id: RequestId
-    client_request: RequestId | None = None
-    client: ClientName | None = None
-    gateway_hotkey: Ss58
-    miner_uid: Annotated[int, Field(ge=0, lt=1 << 16)]
-    miner_hotkey: Ss58
-    path: Annotated[str, Field(max_length=256)]
-    request_digest: Hex32
-    streamed: bool
-    steered: bool = False
-    outcome: Outcome
-    http_status: int | None
-    started_at_ms: UnixMs
-    finished_at_ms: UnixMs
-    ttft_ms: Milliseconds | None
-    duration_ms: Milliseconds
-    prompt_tokens: Count
-    output_tokens: Count
-    choices: Annotated[tuple[ChoiceFacts, ...], Field(max_length=MAX_CHOICES)]
-    receipt: Receipt | None
-    known_prefix_tokens: Count | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What identifies one attempt at one miner; also the order in published files."""
-        return self.request_id, self.miner_hotkey
-
-    @property
-    def serves(self) -> str:
-        """What all attempts at one client's request have in common; of an older log, the attempt's own id."""
-        return self.client_request or self.request_id
+from shared.receipts import Receipt, parse_receipt
+from shared.records import ChoiceRecord, RequestRecord
+from shared.request_facts import ChoiceFacts as ChoiceFacts
+from shared.request_facts import RequestFacts as RequestFacts
+from validator.published_rows import ChoiceText, PublishedText
 
 
 def published_name(client: str, epoch: int, miner_hotkey: str) -> str:
@@ -89,6 +37,34 @@ def facts_of(record: RequestRecord, known_prefix_tokens: int | None = None, epoc
         choices=tuple(_choice_facts(choice) for choice in record.choices),
         receipt=_readable_receipt(record),
         known_prefix_tokens=known_prefix_tokens,
+        text_published=text_of(record) is not None,
+    )
+
+
+def is_auditable(record: RequestRecord) -> bool:
+    """Whether there is something to audit: a whole answer with at least one token."""
+    return record.outcome == "answered" and record.output_tokens > 0
+
+
+def text_of(record: RequestRecord) -> PublishedText | None:
+    """What is published of an answer's words, so that anyone can audit it again.
+
+    None for `store: false`, for what can't be audited, and for what a miner said were tokens and are none.
+    """
+    if not record.store or not is_auditable(record):
+        return None
+    names = ChoiceText.model_fields.keys()
+    try:
+        choices = tuple(
+            ChoiceText(**{name: getattr(choice, name) for name in names}) for choice in record.choices
+        )
+    except ValidationError:
+        return None
+    return PublishedText(
+        request_id=record.request_id,
+        miner_hotkey=record.miner_hotkey,
+        request_body=record.request_body,
+        choices=choices,
     )
 
 

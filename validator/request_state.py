@@ -9,8 +9,10 @@ from shared.canonical import canonical_json
 from shared.chain import Block
 from shared.record_log import Cursor
 from shared.records import RequestRecord
+from validator.audit_report import AuditReport
 from validator.database import Database, cursors, epochs, requests, verdicts
-from validator.request_facts import RequestFacts, facts_of
+from validator.published_rows import ChallengeExchange, PublishedText
+from validator.request_facts import RequestFacts, facts_of, is_auditable, text_of
 from validator.verdicts import Verdict, VerdictOutcome
 
 RequestKey = tuple[str, str]
@@ -34,11 +36,6 @@ class DrawnRequest:
     draw: float
     outcome: VerdictOutcome | None = None
     log_e: float = 0.0
-
-
-def is_auditable(record: RequestRecord) -> bool:
-    """Whether there is something to audit: a whole answer with at least one token."""
-    return record.outcome == "answered" and record.output_tokens > 0
 
 
 def _verdict_of_request() -> ColumnElement[bool]:
@@ -176,8 +173,9 @@ class RequestState:
         block = Block(row.challenge_block, row.challenge_block_hash, row.challenge_block_ms)
         return RequestRecord.model_validate_json(row.record), block
 
-    def add_verdict(self, verdict: Verdict) -> bool:
-        """Store a verdict; False when its epoch has been scored meanwhile or it has one already."""
+    def add_report(self, report: AuditReport) -> bool:
+        """Store what an audit came to; False when its epoch is scored already, or the answer was audited."""
+        verdict, exchange = report.verdict, report.exchange
         key = (verdict.request_id, verdict.miner_hotkey)
         with self._database.writing() as connection:
             row = connection.execute(
@@ -195,6 +193,7 @@ class RequestState:
                     outcome=verdict.outcome,
                     log_e=verdict.log_e,
                     body=canonical_json(verdict).decode(),
+                    exchange=canonical_json(exchange).decode() if exchange else None,
                 )
             )
         return True
@@ -205,6 +204,22 @@ class RequestState:
         with self._database.reading() as connection:
             found = [RequestFacts.model_validate_json(text) for text in connection.execute(query).scalars()]
         return sorted(found, key=lambda facts: facts.key)
+
+    def texts(self, epoch: int) -> list[PublishedText]:
+        """What is published of the words of `epoch`'s answers; nothing once it is scored."""
+        query = select(requests.c.record).where(requests.c.epoch == epoch, requests.c.record.is_not(None))
+        with self._database.reading() as connection:
+            records = connection.execute(query).scalars()
+            found = [text_of(RequestRecord.model_validate_json(record)) for record in records]
+        return [text for text in found if text is not None]
+
+    def exchanges(self, epoch: int) -> list[ChallengeExchange]:
+        """The challenges of `epoch`'s verdicts and what came of them."""
+        query = select(verdicts.c.exchange).where(verdicts.c.epoch == epoch, verdicts.c.exchange.is_not(None))
+        with self._database.reading() as connection:
+            return [
+                ChallengeExchange.model_validate_json(text) for text in connection.execute(query).scalars()
+            ]
 
     def verdicts(self, epoch: int, hotkey: str | None = None) -> list[Verdict]:
         """The verdicts of `epoch`, of all miners or of one, in the order of publication."""

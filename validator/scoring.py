@@ -33,7 +33,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.identifiers import Message, Ss58
+from shared.identifiers import Message, Ss58, Whole
 from validator.measurement import EpochInputs, MinerMeasures, Uid, measure_miners
 from validator.paid_speed import latencies, paid_rate, throughputs
 from validator.probe_findings import ProbeFindings, probe_results
@@ -50,19 +50,19 @@ class MinerScore(Message):
 
     uid: Uid | None
     hotkey: Ss58
-    requests: int
-    answered: int
-    failed: int
-    output_tokens: int
+    requests: Whole
+    answered: Whole
+    failed: Whole
+    output_tokens: Whole
     tokens_per_s: float | None
     ttft_ms: float | None
-    passes: int
-    fails: int
-    inconclusive: int
+    passes: Whole
+    fails: Whole
+    inconclusive: Whole
     audit_rate: Part
     log_evidence: Annotated[float, Field(ge=0)]
     """Of the sequential test after the epoch; it rejects from `ScoringConfig.reject_log_evidence`."""
-    support: int
+    support: Whole
     throughput: Part | None
     latency: Part | None
     verification: Part | None

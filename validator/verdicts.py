@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from shared.honest_noise import MARGIN_EDGES
-from shared.identifiers import Hex32, Message, RequestId, Ss58
+from shared.identifiers import Hex32, Message, RequestId, Ss58, Whole
 from shared.receipts import MAX_CHOICES, MAX_TOKENS, UnixMs
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
@@ -73,9 +73,9 @@ class AlternativeFit(Message):
 class TokenCheck(Message):
     """How many output tokens were held against the sampler, and how many it would have drawn too."""
 
-    checked: Annotated[int, Field(ge=0)]
-    exact: Annotated[int, Field(ge=0)]
-    missed: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=len(MARGIN_EDGES))] = ()
+    checked: Whole
+    exact: Whole
+    missed: Annotated[tuple[Whole, ...], Field(max_length=len(MARGIN_EDGES))] = ()
     """The others, by the class of `shared.honest_noise.MARGIN_EDGES` that their margin lies in."""
     alternatives: Annotated[tuple[AlternativeFit, ...], Field(max_length=32)] = ()
     """What else the tokens were held against (`validator/sampler_alternatives.py`)."""
@@ -111,7 +111,7 @@ class Verdict(Message):
     """The e-value of each family of explanations that could be told (`validator/evidence_families.py`)."""
     points: tuple[AuditedPoint, ...]
     tokens: TokenCheck | None
-    challenge_block: Annotated[int, Field(ge=0)]
+    challenge_block: Whole
     challenge_block_hash: Annotated[str, Field(max_length=66)]
     challenge_seed: Hex32
     audited_at_ms: UnixMs
