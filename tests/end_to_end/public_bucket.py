@@ -1,4 +1,4 @@
-"""A bucket with a public URL, on a real S3-compatible server that can go away and come back with all it has."""
+"""A bucket with a public URL, on a real S3-compatible server that can go away and come back."""
 
 import os
 from collections.abc import Iterator, Mapping
