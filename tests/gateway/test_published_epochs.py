@@ -25,6 +25,7 @@ from shared.database import Database
 from shared.errors import ChainUnavailable, StoreError
 from shared.object_store import MAX_OBJECT_BYTES, ObjectReader
 from tests.gateway.publishing_rig import PublishingRig
+from tests.shared.whole_reads import WholeReads
 from tests.validator.audit_rig import NETUID
 from tests.validator.auditor_examples import (
     ALSO_HONEST,
@@ -180,7 +181,7 @@ async def test_processes_that_share_a_state_folder_share_what_one_of_them_reads(
     shared.close()
 
 
-class Switched:
+class Switched(WholeReads):
     """A store that becomes another one."""
 
     def __init__(self, reader: ObjectReader) -> None:
@@ -190,7 +191,7 @@ class Switched:
         return self.reader.get(key, most_bytes)
 
 
-class Unreachable:
+class Unreachable(WholeReads):
     def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         raise StoreError("the service is down")
 
@@ -218,7 +219,7 @@ async def test_an_epoch_is_read_once(rig: PublishingRig, following: Following) -
     await following.follower.look()
     asked: list[str] = []
 
-    class Counting:
+    class Counting(WholeReads):
         def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
             asked.append(key)
             return rig.store.get(key, most_bytes)
@@ -346,7 +347,7 @@ async def test_too_large_a_pointer_is_not_read(rig: PublishingRig, following: Fo
 
 @given(data=st.binary(max_size=200))
 def test_noise_is_never_a_pointer_and_never_a_crash(data: bytes) -> None:
-    class Noise:
+    class Noise(WholeReads):
         def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
             return data
 
@@ -356,7 +357,7 @@ def test_noise_is_never_a_pointer_and_never_a_crash(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"epoch":1}', b"null", b'{"epoch":1e999}'])
 def test_nonsense_in_the_place_of_a_summary_is_refused(data: bytes) -> None:
-    class Nonsense:
+    class Nonsense(WholeReads):
         def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
             return data
 

@@ -1,7 +1,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.object_store import (
     open_reader,
     open_store,
 )
+from tests.shared.object_server import answer, public_folder, serving
 
 BUCKET = "epochs-of-tests"
 
@@ -68,6 +69,45 @@ def test_too_large_an_object_is_refused(store: ObjectStore) -> None:
     with pytest.raises(StoreError, match="larger than 1000 bytes"):
         store.get("a", 1000)
     assert len(store.get("a", 1001)) == 1001
+
+
+def test_a_range_is_the_bytes_that_were_asked_for(store: ObjectStore) -> None:
+    store.put("a", bytes(range(100)))
+    assert store.get_range("a", 0, 1) == b"\x00"
+    assert store.get_range("a", 40, 20) == bytes(range(40, 60))
+    assert store.get_range("a", 90, 10) == bytes(range(90, 100))
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 101), (90, 11), (100, 1), (5000, 10)])
+def test_a_range_that_the_object_does_not_have_is_refused(
+    store: ObjectStore, start: int, length: int
+) -> None:
+    store.put("a", bytes(100))
+    with pytest.raises(StoreError, match="ends before"):
+        store.get_range("a", start, length)
+
+
+@pytest.mark.parametrize(("start", "length"), [(-1, 5), (0, 0), (0, -1)])
+def test_what_is_no_range_is_refused(store: ObjectStore, start: int, length: int) -> None:
+    store.put("a", bytes(100))
+    with pytest.raises(ValueError, match="not a range"):
+        store.get_range("a", start, length)
+
+
+def test_the_size_of_an_object_is_told(store: ObjectStore) -> None:
+    store.put("a", bytes(1234))
+    store.put("empty", b"")
+    assert store.size("a") == 1234
+    assert store.size("empty") == 0
+
+
+def test_a_missing_object_has_neither_size_nor_ranges(store: ObjectStore) -> None:
+    store.put("folder/a", b"")
+    for key in ("nothing", "folder", "folder/a/b"):
+        with pytest.raises(ObjectMissing, match="there is no object"):
+            store.size(key)
+    with pytest.raises(ObjectMissing, match="there is no object"):
+        store.get_range("nothing", 0, 1)
 
 
 def test_put_replaces(store: ObjectStore) -> None:
@@ -183,6 +223,9 @@ def test_a_missing_bucket_is_a_failure_and_not_a_missing_object(s3_endpoint: str
     with pytest.raises(StoreError) as failure:
         store.get("a")
     assert not isinstance(failure.value, ObjectMissing)
+    with pytest.raises(StoreError) as failure:
+        store.size("a")
+    assert not isinstance(failure.value, ObjectMissing)
     with pytest.raises(StoreError):
         store.keys("")
     with pytest.raises(StoreError):
@@ -259,14 +302,94 @@ def test_an_object_whose_bytes_come_too_slowly_is_given_up(public: tuple[FolderS
         HttpReader(url, clock=iter([0.0, 601.0]).__next__).get("a")
 
 
+def test_ranges_and_sizes_are_read_over_http(tmp_path: Path) -> None:
+    FolderStore(tmp_path).put("epochs/a", bytes(range(100)))
+    with serving(public_folder(tmp_path)) as url:
+        reader = HttpReader(url)
+        assert reader.size("epochs/a") == 100
+        assert reader.get_range("epochs/a", 40, 20) == bytes(range(40, 60))
+        for start, length in ((90, 11), (100, 1)):
+            with pytest.raises(StoreError, match="ends before"):
+                reader.get_range("epochs/a", start, length)
+        for ask in (lambda: reader.size("b"), lambda: reader.get_range("b", 0, 1)):
+            with pytest.raises(ObjectMissing):
+                ask()
+
+
+def test_a_server_that_knows_no_ranges_is_read_as_far_as_needed(public: tuple[FolderStore, str]) -> None:
+    store, url = public
+    store.put("a", bytes(range(256)) * 4096)
+    reader = HttpReader(url)
+    assert reader.get_range("a", 700_001, 3) == bytes([(700_001 + more) % 256 for more in range(3)])
+    with pytest.raises(StoreError, match="ends before"):
+        reader.get_range("a", 1 << 20, 1)
+
+
+@pytest.mark.parametrize("told", ["bytes 0-9/100", "bytes 11-20/100", "pages 10-19/100", ""])
+def test_another_range_than_was_asked_for_is_refused(told: str) -> None:
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        answer(request, 206, b"x" * 10, Content_Range=told)
+
+    with serving(respond) as url, pytest.raises(StoreError, match="another range"):
+        HttpReader(url).get_range("a", 10, 10)
+
+
+def test_a_size_that_is_not_told_is_not_made_up() -> None:
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Connection", "close")
+        request.end_headers()
+
+    with serving(respond) as url, pytest.raises(StoreError, match="does not say how large"):
+        HttpReader(url).size("a")
+
+
+def test_sizes_and_ranges_are_asked_of_the_object_and_not_of_a_compressed_copy(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+    serve = public_folder(tmp_path)
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.headers.get("Accept-Encoding"))
+        serve(request)
+
+    FolderStore(tmp_path).put("a", b"abc")
+    with serving(respond) as url:
+        HttpReader(url).size("a")
+        HttpReader(url).get_range("a", 0, 1)
+    assert asked == ["identity", "identity"]
+
+
+def test_a_range_whose_bytes_come_too_slowly_is_given_up(tmp_path: Path) -> None:
+    FolderStore(tmp_path).put("a", b"x" * 100)
+    with serving(public_folder(tmp_path)) as url, pytest.raises(StoreError, match="took longer than 600 s"):
+        HttpReader(url, clock=iter([0.0, 601.0]).__next__).get_range("a", 0, 10)
+
+
+def test_a_service_that_ignores_ranges_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with serving(lambda request: answer(request, 200, b"x" * 100)) as url:
+        store = open_store(f"s3://{BUCKET}", url, "us-east-1")
+        with pytest.raises(StoreError, match="ignores ranges"):
+            store.get_range("a", 0, 10)
+
+
 def test_an_unreachable_url_fails_in_words() -> None:
-    with pytest.raises(StoreError, match="reading a at"):
-        HttpReader("http://127.0.0.1:1").get("a")
+    reader = HttpReader("http://127.0.0.1:1")
+    for ask in (lambda: reader.get("a"), lambda: reader.get_range("a", 0, 1), lambda: reader.size("a")):
+        with pytest.raises(StoreError, match="reading a at"):
+            ask()
 
 
 def test_keys_are_checked_over_http_too(public: tuple[FolderStore, str]) -> None:
-    with pytest.raises(StoreError, match="not an object key"):
-        HttpReader(public[1]).get("../a")
+    reader = HttpReader(public[1])
+    for ask in (
+        lambda: reader.get("../a"),
+        lambda: reader.get_range("../a", 0, 1),
+        lambda: reader.size("../a"),
+    ):
+        with pytest.raises(StoreError, match="not an object key"):
+            ask()
 
 
 @pytest.mark.parametrize("location", ["ftp://host/a", "gs://bucket", "http://host"])

@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import ChainError, StoreError
 from shared.object_store import MAX_OBJECT_BYTES, FolderStore
+from tests.shared.whole_reads import WholeReads
 from tests.validator.audit_rig import NETUID, AuditRig, epoch_traffic, subnet
 from tests.validator.auditor_examples import AUDITOR, FOLLOWER, HONEST, ExampleChain, neuron
 from validator.database import Database, sqlite_url
@@ -171,7 +172,7 @@ async def test_it_goes_on_through_failures_of_source_and_chain(rig: Rig) -> None
 
 
 async def test_an_unreadable_source_is_reported(rig: Rig) -> None:
-    class Broken:
+    class Broken(WholeReads):
         def get(self, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
             raise StoreError("the service is down")
 
