@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.errors import ObjectExists, ObjectMissing, StoreError
+from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
 from shared.object_keys import MAX_OBJECT_BYTES, check_key, check_range, whole_range
 
 
@@ -14,8 +14,19 @@ class S3Store:
     """
 
     def __init__(self, bucket: str, prefix: str, endpoint: str | None, region: str) -> None:
-        import boto3
-        from botocore.config import Config
+        """Open a bucket; nothing is sent yet.
+
+        Raises:
+            ConfigError: boto3 is not installed.
+        """
+        try:
+            import boto3
+            from botocore.config import Config
+        except ModuleNotFoundError:
+            raise ConfigError(
+                f"s3://{bucket} needs boto3, which is not installed: pip install boto3, or give the bucket's "
+                "public https:// address, which needs no credentials"
+            ) from None
 
         self._bucket, self._prefix = bucket, prefix
         self._client: Any = boto3.client(
