@@ -18,11 +18,14 @@ from validator.store_check_credentials import check_credentials
 from validator.store_check_endpoint import Clock, check_endpoint
 from validator.store_check_folder import check_folder, explain_folder
 from validator.store_check_objects import ErasableStore, Explain, ObjectChecks, Probe
-from validator.store_check_public import check_public
+from validator.store_check_public import Replace, check_public
 from validator.store_explanations import Place, explain
 from validator.store_findings import Finding, problem
 
 PROBE_BYTES = 1024
+
+PAUSE_S = 1.1
+"""R2 takes one write a second of one object."""
 
 _NEEDED = ("address", "name", "connection", "credentials")
 """Without these no request comes to anything."""
@@ -30,11 +33,12 @@ _NEEDED = ("address", "name", "connection", "credentials")
 
 @dataclass(frozen=True)
 class Around:
-    """What a look depends on besides the store: clock (Unix seconds), environment, random bytes."""
+    """What a look depends on besides the store: clock (Unix seconds), environment, random bytes, waiting."""
 
     clock: Clock = time.time
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     random: Callable[[int], bytes] = secrets.token_bytes
+    sleep: Callable[[float], None] = time.sleep
 
 
 def check_store(config: StoreCheckConfig, around: Around | None = None) -> Iterator[Finding]:
@@ -80,7 +84,8 @@ def _check_objects(
 ) -> Iterator[Finding]:
     random = around.random
     probe = Probe(f"checks/{random(8).hex()}", random(PROBE_BYTES), random(PROBE_BYTES))
-    checks = ObjectChecks(store, probe, explained)
+    limited = isinstance(store, S3Store)
+    checks = ObjectChecks(store, probe, explained, lambda: around.sleep(PAUSE_S) if limited else None)
     listed = list(checks.reading_what_is_missing())
     yield from listed
     if len(listed) < 2:
@@ -94,14 +99,14 @@ def _check_objects(
         if config.large:
             yield from checks.storing_much()
         if config.public_url:
-            yield from _public(config.public_url, prefix, store, probe)
+            yield from _public(config.public_url, prefix, probe, checks.replace_pointer)
     finally:
-        yield from checks.removing(by_key=isinstance(store, S3Store))
+        yield from checks.removing(by_key=limited)
 
 
-def _public(url: str, prefix: str, store: ErasableStore, probe: Probe) -> Iterator[Finding]:
+def _public(url: str, prefix: str, probe: Probe, replace: Replace) -> Iterator[Finding]:
     try:
-        yield from check_public(url, prefix, store, probe)
+        yield from check_public(url, prefix, probe, replace)
     except httpx.HTTPError as error:
         words = f"{url} stopped answering: {str(error) or type(error).__name__}"
         yield problem("public", words, "try again in some minutes")

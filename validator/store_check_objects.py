@@ -62,10 +62,15 @@ class Probe:
 
 
 class ObjectChecks:
-    """The checks that hold for every store. `written` are the keys of probes that are there."""
+    """The checks that hold for every store. `written` are the keys of probes that are there.
 
-    def __init__(self, store: ErasableStore, probe: Probe, explain: Explain) -> None:
-        self._store, self._probe, self._explain = store, probe, explain
+    `pause` waits until one object may be written again: R2 allows it once a second.
+    """
+
+    def __init__(
+        self, store: ErasableStore, probe: Probe, explain: Explain, pause: Callable[[], None]
+    ) -> None:
+        self._store, self._probe, self._explain, self._pause = store, probe, explain, pause
         self.written: list[str] = []
 
     def _failed(self, check: str, action: str, error: StoreError) -> Finding:
@@ -145,9 +150,9 @@ class ObjectChecks:
         """The pointer to the newest epoch is replaced with every epoch."""
         pointer = self._probe.pointer
         try:
-            for data in (self._probe.data, self._probe.other):
-                self._store.put(pointer, data)
-                self.written.append(pointer)
+            self._store.put(pointer, self._probe.data)
+            self.written.append(pointer)
+            self.replace_pointer(self._probe.other)
             found = self._store.get(pointer)
         except StoreError as error:
             yield self._failed("replace", f"{pointer} can't be replaced", error)
@@ -160,6 +165,15 @@ class ObjectChecks:
             )
         else:
             yield ok("replace", "the pointer to the newest epoch can be replaced")
+
+    def replace_pointer(self, data: bytes) -> None:
+        """Write it once more.
+
+        Raises:
+            StoreError: the store failed, or forbids it.
+        """
+        self._pause()
+        self._store.put(self._probe.pointer, data)
 
     def storing_much(self) -> Iterator[Finding]:
         """Files of a busy epoch have megabytes."""

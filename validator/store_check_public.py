@@ -1,14 +1,17 @@
 """A store as its followers see it: at its public address, without credentials."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 
 from shared.errors import StoreError
-from shared.object_store import HttpReader, ObjectStore
+from shared.object_store import HttpReader
 from validator.store_check_endpoint import TIMEOUT_S
 from validator.store_check_objects import Probe
 from validator.store_findings import Finding, note, ok, problem
+
+Replace = Callable[[bytes], None]
+"""Gives the pointer other bytes; raises StoreError."""
 
 _CONNECT = (
     "connect a custom domain to the bucket (R2: bucket, Settings, Custom Domains), or allow public reads"
@@ -16,10 +19,10 @@ _CONNECT = (
 _LISTINGS = (b"<ListBucketResult", b"<EnumerationResults", b"Index of /", b"Directory listing for")
 
 
-def check_public(url: str, prefix: str, store: ObjectStore, probe: Probe) -> Iterator[Finding]:
+def check_public(url: str, prefix: str, probe: Probe, replace: Replace) -> Iterator[Finding]:
     """Whether followers get what was written; `prefix` is the store's within its bucket, as in ``a/b/``.
 
-    The probe has been created and its pointer replaced once before.
+    The probe has been created and its pointer replaced once before; `replace` does so again.
     """
     base = url.rstrip("/")
     served = _serves(base, prefix, probe)
@@ -28,7 +31,7 @@ def check_public(url: str, prefix: str, store: ObjectStore, probe: Probe) -> Ite
         return
     yield from _check_parts(base, probe)
     yield _check_missing(base, probe)
-    yield _check_pointer(base, store, probe)
+    yield _check_pointer(base, probe, replace)
     yield _check_listing(base, prefix, probe)
 
 
@@ -117,11 +120,11 @@ def _check_missing(base: str, probe: Probe) -> Finding:
     )
 
 
-def _check_pointer(base: str, store: ObjectStore, probe: Probe) -> Finding:
+def _check_pointer(base: str, probe: Probe, replace: Replace) -> Finding:
     """Read the pointer, replace it, read it again: a cache that keeps it would hide new epochs."""
     try:
         _get(f"{base}/{probe.pointer}")
-        store.put(probe.pointer, probe.data)
+        replace(probe.data)
     except (StoreError, httpx.HTTPError) as error:
         return problem("cache", f"the pointer can't be replaced: {error}", "see replace")
     if _get(f"{base}/{probe.pointer}").content == probe.data:

@@ -37,8 +37,12 @@ def key_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
 
 
+def around(clock: Callable[[], float] = time.time) -> Around:
+    return Around(clock, {}, sleep=lambda _: None)
+
+
 def look(store: str, **flags: Any) -> list[Finding]:
-    return list(check_store(StoreCheckConfig(store=store, **flags), Around(time.time, {})))
+    return list(check_store(StoreCheckConfig(store=store, **flags), around()))
 
 
 def levels(found: list[Finding]) -> dict[str, str]:
@@ -334,6 +338,21 @@ def test_a_key_that_may_not_delete_is_good_and_its_probe_stays() -> None:
     assert sorted(service.objects) == [f"{folder[0]}/latest.json", f"{folder[0]}/probe.jsonl"]
 
 
+def test_one_object_is_not_written_twice_within_a_second() -> None:
+    """R2 refuses that."""
+    happened: list[str] = []
+
+    def spoil(request: BaseHTTPRequestHandler, key: str) -> bool:
+        if request.command == "PUT":
+            happened.append(key.rsplit("/", 1)[-1])
+        return False
+
+    with serving(Service(spoil)) as url:
+        config = StoreCheckConfig(store=f"s3://{BUCKET}", store_endpoint=url, store_region="us-east-1")
+        list(check_store(config, Around(time.time, {}, sleep=lambda s: happened.append(f"waits {s:g} s"))))
+    assert happened == ["probe.jsonl", "probe.jsonl", "latest.json", "waits 1.1 s", "latest.json"]
+
+
 def test_large_objects_are_written_only_when_asked_for() -> None:
     sizes: list[int] = []
 
@@ -367,7 +386,7 @@ def test_a_clock_that_differs_is_told_and_the_rest_is_tried() -> None:
     service = Service()
     with serving(service) as url:
         config = StoreCheckConfig(store=f"s3://{BUCKET}", store_endpoint=url, store_region="us-east-1")
-        found = list(check_store(config, Around(lambda: time.time() + 1200, {})))
+        found = list(check_store(config, around(lambda: time.time() + 1200)))
     assert "signatures are refused" in problems(found)["clock"]
     assert levels(found)["write"] == "ok"
 
