@@ -22,6 +22,7 @@ from shared.chain import SubtensorChain
 from tests.gateway.publishing_rig import PublishingRig
 from tests.localnet.chain_node.running_node import NETUID, TAO, RunningNode
 from tests.packaging.dockerfile import DOCKERFILE, UnpackedImage, instructions, of
+from tests.shared.object_server import public_folder, serving
 from tests.validator.audit_rig import epoch_traffic
 from tests.validator.auditor_examples import ALSO_HONEST, AUDITOR, CHEAT, HONEST
 from validator.clock import unix_ms
@@ -196,10 +197,11 @@ async def test_it_turns_healthy_and_ends_in_order_when_it_is_stopped(
 ) -> None:
     published = await subnet.publish()
     assert image.run(image.health_command()).returncode == 1
-    status, log = await asyncio.to_thread(run_until_weights_are_set, image, subnet.settings())
+    with serving(public_folder(subnet.source)) as url:
+        status, log = await asyncio.to_thread(run_until_weights_are_set, image, subnet.settings(url))
     assert status == 0, log
     assert await subnet.weights_on_chain() == published
-    assert "watchtower abc123: follows" in log
+    assert "watchtower abc123: follows http://" in log
 
 
 def run_until_weights_are_set(image: UnpackedImage, settings: dict[str, str]) -> tuple[int, str]:
