@@ -42,7 +42,7 @@ class Downloads:
                     raise DownloadFailed(f"{url} answers with HTTP {answer.status_code}")
                 return self._read(answer, url, most_bytes)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise DownloadFailed(f"{url} can't be read: {error or type(error).__name__}") from None
+            raise DownloadFailed(f"{url} can't be read: {str(error) or type(error).__name__}") from None
 
     def _read(self, answer: httpx.Response, url: str, most_bytes: int) -> bytes:
         data = bytearray()

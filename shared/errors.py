@@ -56,7 +56,16 @@ class ChainUnavailable(ChainError):
 
 
 class StoreError(ConstantinopleError):
-    """The object store failed, or refused an operation."""
+    """The object store failed, or refused an operation.
+
+    Attributes:
+        code: the service's own name of the error (``AccessDenied`` …), or that of the failure on the way to
+            it (``SSLError`` …); or "".
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ObjectMissing(StoreError):

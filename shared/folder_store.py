@@ -1,5 +1,6 @@
 """Published objects as files below one folder."""
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -83,3 +84,18 @@ class FolderStore:
             path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file()
         )
         return sorted(key for key in found if key.startswith(prefix) and not key.endswith(".partial"))
+
+    def delete(self, key: str) -> None:
+        """Remove an object, and folders that are empty without it. Only probes are ever removed.
+
+        Raises:
+            StoreError: it can't be removed.
+        """
+        file = self._file(key)
+        try:
+            file.unlink()
+            for folder in file.relative_to(self._folder).parents[:-1]:
+                (self._folder / folder).rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise StoreError(f"{key} in {self._folder} can't be removed: {error.strerror}") from None

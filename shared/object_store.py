@@ -82,7 +82,7 @@ def open_store(location: str, endpoint: str | None = None, region: str = "auto")
     Credentials of S3 come from where boto3 finds them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY …).
 
     Raises:
-        ConfigError: the location is neither.
+        ConfigError: the location is neither, or boto3 can't use it.
     """
     parts = urlsplit(location)
     if parts.scheme == "s3":

@@ -1,5 +1,6 @@
 """Loading the hotkey that a process signs with."""
 
+import os
 from pathlib import Path
 
 from bittensor import Wallet
@@ -17,11 +18,18 @@ def load_wallet(name: str, hotkey: str, path: Path) -> Wallet:
     """
     file = path.expanduser() / name / "hotkeys" / hotkey
     cure = f"create it with: btcli wallet new-hotkey --wallet {name} --wallet-hotkey {hotkey}"
-    if not file.exists():
-        raise ConfigError(f"there is no hotkey at {file}; {cure}, or name another with --wallet and --hotkey")
     try:
+        if not file.exists():
+            raise ConfigError(
+                f"there is no hotkey at {file}; {cure}, or name another with --wallet and --hotkey"
+            )
         wallet = Wallet(name, hotkey, path=str(path.expanduser()))
         wallet.hotkey  # noqa: B018  reading it is what can fail
+    except PermissionError:
+        raise ConfigError(
+            f"the hotkey at {file} may not be read by this process, whose uid is {os.getuid()}: run it as "
+            "the file's owner (in Docker: CONSTANTINOPLE_USER), or give the file to that uid"
+        ) from None
     except (KeyfileError, OSError, ValueError) as error:
         raise ConfigError(f"the hotkey at {file} can't be read: {error}") from None
     return wallet

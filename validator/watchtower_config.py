@@ -38,6 +38,11 @@ class WatchtowerConfig:
         7200.0, "an epoch that was closed longer ago is not copied", check=at_least(1)
     )
     once: bool = setting(False, "follow the newest epoch, set its weights and exit")
+    health: bool = setting(
+        False,
+        "say whether the watchtower that runs with this --state-dir works, and why; status 0 if it does",
+    )
+    revision: str = setting("", "revision of the code, told in the log and by --health; images bring theirs")
 
 
 def load_config(
@@ -51,7 +56,7 @@ def load_config(
         ConfigError: a value is not allowed, or no source is named.
     """
     config = load(WatchtowerConfig, DESCRIPTION, argv, environ, dotenv)
-    if not config.source:
+    if not config.source and not config.health:
         raise ConfigError("name where epochs are published with --source: a folder, s3://… or https://…")
     return config
 

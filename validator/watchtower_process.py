@@ -14,6 +14,7 @@ from validator.database import Database, followed
 from validator.epoch_check import Expectations, FollowedEpoch, check_latest
 from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import EpochSummary
+from validator.heartbeat import HeartbeatFile
 from validator.known_calibration import KnownCalibration
 from validator.supervision import run_until
 from validator.troubles import Troubles
@@ -84,6 +85,7 @@ class Watchtower:
         self._hotkey, self._clock = hotkey, clock
         self.state, self.weights = FollowedState(database), WeightQueue(database)
         self.troubles = Troubles()
+        self.heartbeat: HeartbeatFile | None = None
         self._setter = WeightSetter(chain, self.weights, hotkey, config.netuid)
 
     async def look(self) -> FollowedEpoch | None:
@@ -134,12 +136,16 @@ class Watchtower:
 
     async def _watch(self) -> None:
         while True:
+            found = None
             try:
-                await self.look()
+                found = await self.look()
             except (EpochRefused, StoreError, ChainError) as error:
                 self.troubles.report("epochs", _words(error))
             else:
                 self.troubles.clear("epochs")
+            if self.heartbeat is not None:
+                epoch = found.epoch if found else None
+                await asyncio.to_thread(self.heartbeat.looked, epoch, self.troubles.all())
             await asyncio.sleep(self._config.poll_seconds)
 
     async def _set(self) -> None:
@@ -150,7 +156,18 @@ class Watchtower:
                 self.troubles.report("weights", f"{error}; trying again")
             else:
                 self.troubles.clear("weights")
+            if self.heartbeat is not None:
+                await asyncio.to_thread(self._tell_weights, self.heartbeat)
             await asyncio.sleep(min(WEIGHTS_PAUSE_S, self._config.poll_seconds))
+
+    def _tell_weights(self, heartbeat: HeartbeatFile) -> None:
+        newest = self.weights.newest()
+        words = (
+            f"weights of epoch {newest.epoch}: {newest.state}, {newest.detail}"
+            if newest
+            else "no weights yet"
+        )
+        heartbeat.stepped(words, self.weights.waiting() is not None, self.troubles.all())
 
 
 def _words(error: ConstantinopleError) -> str:

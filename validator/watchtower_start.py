@@ -1,6 +1,7 @@
 """Builds the watchtower from its settings and runs it."""
 
 import asyncio
+import logging
 
 from shared.chain import SubtensorChain, check_network
 from shared.errors import ConfigError, ModelError
@@ -8,10 +9,13 @@ from shared.object_store import open_reader
 from shared.wallets import load_wallet
 from validator.clock import unix_ms
 from validator.database import Database, sqlite_url
+from validator.heartbeat import HeartbeatFile
 from validator.known_calibration import KnownCalibration, known_calibration
 from validator.supervision import stop_on_signals
 from validator.watchtower_config import WatchtowerConfig, source_of
 from validator.watchtower_process import Watchtower
+
+log = logging.getLogger(__name__)
 
 
 def run(config: WatchtowerConfig) -> int:
@@ -34,12 +38,18 @@ def run(config: WatchtowerConfig) -> int:
                 return await tower.once()
             stop = asyncio.Event()
             stop_on_signals(stop)
+            tower.heartbeat = _heartbeat(config)
+            log.info("watchtower %s: follows %s", config.revision or "of no named revision", config.source)
             return 0 if await tower.run(stop) else 1
         finally:
             await chain.close()
             database.close()
 
     return asyncio.run(follow())
+
+
+def _heartbeat(config: WatchtowerConfig) -> HeartbeatFile:
+    return HeartbeatFile(config.state_dir, source_of(config), config.poll_seconds, unix_ms, config.revision)
 
 
 def _calibration(config: WatchtowerConfig) -> KnownCalibration | None:

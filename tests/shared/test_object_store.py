@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,6 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
 from shared.object_store import (
@@ -22,26 +22,14 @@ from shared.object_store import (
     open_store,
 )
 from tests.shared.object_server import answer, public_folder, serving
-
-BUCKET = "epochs-of-tests"
+from tests.shared.s3_server import BUCKET, s3_server
 
 
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
     """A real S3-compatible server with one bucket."""
-    saved = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-    yield endpoint
-    server.stop()
-    for name, value in saved.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
+    with s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
@@ -390,6 +378,49 @@ def test_keys_are_checked_over_http_too(public: tuple[FolderStore, str]) -> None
     ):
         with pytest.raises(StoreError, match="not an object key"):
             ask()
+
+
+@pytest.mark.parametrize(("endpoint", "region"), [("host:9000", "auto"), ("https://host", "eu west")])
+def test_an_endpoint_or_region_that_is_none_is_refused(endpoint: str, region: str) -> None:
+    with pytest.raises(ConfigError, match="can't be opened"):
+        open_store("s3://bucket", endpoint, region)
+
+
+def test_without_boto3_a_bucket_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ConfigError, match="needs boto3"):
+        open_reader("s3://bucket")
+
+
+def test_failures_bear_the_services_own_name(s3_endpoint: str) -> None:
+    store = open_store("s3://no-such-bucket", s3_endpoint)
+    for attempt in (lambda: store.put("a", b""), lambda: store.keys("")):
+        with pytest.raises(StoreError) as failure:
+            attempt()
+        assert failure.value.code == "NoSuchBucket"
+
+
+def test_a_web_page_in_the_place_of_a_listing_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    page = b"<html><p>hello"
+    with serving(lambda request: answer(request, 405, page)) as url, pytest.raises(StoreError) as failure:
+        open_store(f"s3://{BUCKET}", url, "us-east-1").keys("")
+    assert failure.value.code == "405"
+
+
+def test_probes_can_be_removed_and_leave_no_folders(tmp_path: Path, s3: Any) -> None:
+    folder = FolderStore(tmp_path)
+    for store in (folder, s3):
+        store.put("checks/1/a", b"a")
+        store.put("checks/1/b", b"b")
+        store.delete("checks/1/a")
+        assert store.keys("") == ["checks/1/b"]
+        store.delete("checks/1/b")
+        assert store.keys("") == []
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="can't be removed"):
+        folder.delete("checks/1/a")
 
 
 @pytest.mark.parametrize("location", ["ftp://host/a", "gs://bucket", "http://host"])

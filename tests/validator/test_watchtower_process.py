@@ -12,8 +12,10 @@ from tests.validator.auditor_examples import AUDITOR, FOLLOWER, HONEST, ExampleC
 from validator.database import Database, sqlite_url
 from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import seal, summary_key
+from validator.heartbeat import HeartbeatFile
 from validator.known_calibration import KnownCalibration
 from validator.watchtower_config import WatchtowerConfig
+from validator.watchtower_health import health
 from validator.watchtower_process import Watchtower, most_staked_validator
 
 
@@ -169,6 +171,26 @@ async def test_it_goes_on_through_failures_of_source_and_chain(rig: Rig) -> None
     stop.set()
     assert await running
     assert rig.set_weights == rig.published_weights()
+
+
+async def test_a_running_watchtower_shows_how_it_is(rig: Rig) -> None:
+    await rig.publish_epoch(0)
+    rig.chain.down = True
+    clock = rig.audit.clock
+    rig.tower.heartbeat = HeartbeatFile(rig.folder, "the store", 0.01, clock, "")
+    stop = asyncio.Event()
+    running = asyncio.create_task(rig.tower.run(stop))
+    async with asyncio.timeout(60):
+        while "for the moment" not in health(rig.folder, clock())[1]:
+            await asyncio.sleep(0.01)
+        rig.chain.down = False
+        while "weights of epoch 1: set" not in health(rig.folder, clock())[1]:
+            await asyncio.sleep(0.01)
+    well, why = health(rig.folder, clock())
+    assert well
+    assert "follows epoch 1 of the store" in why
+    stop.set()
+    assert await running
 
 
 async def test_an_unreadable_source_is_reported(rig: Rig) -> None:

@@ -1,0 +1,52 @@
+"""Publishing, as its operator looks at it: `python -m validator.publish check --store …`."""
+
+import sys
+from collections.abc import Sequence
+
+from shared.config import exit_on_config_error
+from shared.errors import ConfigError
+from validator.publish_config import PROGRAM, load_check_config
+
+USAGE = f"""usage: {PROGRAM} check [flags]
+
+  check    say what works and what doesn't with the store of published epochs, and what to do about it;
+           exit status 0 if nothing has to be put right, 1 otherwise
+
+{PROGRAM} check --help lists its flags."""
+
+
+def check(argv: Sequence[str]) -> int:
+    """Look at a store and print what is found; gives the exit status."""
+    config = load_check_config(argv)
+
+    from validator.store_check import check_store
+    from validator.store_findings import all_well, as_json, as_line
+
+    found = []
+    for finding in check_store(config):
+        found.append(finding)
+        if not config.json:
+            print(as_line(finding), flush=True)
+    if config.json:
+        print(as_json(str(config.store), found))
+    return 0 if all_well(found) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit status.
+
+    Raises:
+        ConfigError: there is no such command, or what it is told is not allowed.
+    """
+    command, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if command != "check":
+        what = f"there is no command {command!r}" if command else "no command is given"
+        raise ConfigError(f"{what}; {PROGRAM} --help shows all")
+    return check(rest)
+
+
+if __name__ == "__main__":
+    exit_on_config_error(main)
