@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shared.object_store import ObjectReader
+from validator.epoch_reading import read_table
 from validator.epoch_summary import (
     LATEST_KEY,
     EpochSummary,
     LatestEpoch,
-    parse_lines,
     parse_message,
     summary_key,
-    verdicts_key,
 )
 from validator.scoring import MinerScore
 from validator.verdicts import Verdict
@@ -80,8 +79,7 @@ def read_epoch(
     store: ObjectReader, summary: EpochSummary, roles: Mapping[str, str], on_chain: Mapping[int, int]
 ) -> Epoch:
     """The rows of the miners that `roles` names by hotkey, by uid."""
-    key = verdicts_key(summary.epoch)
-    verdicts = parse_lines(Verdict, store.get(key), key)
+    verdicts = read_table(store, summary, "verdicts")
     rows = [
         _row(score, roles[score.hotkey], verdicts, on_chain)
         for score in summary.scores

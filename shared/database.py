@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from shared.errors import ConfigError
@@ -23,6 +23,11 @@ class Database:
     Calls block; make them from a thread. Writers of this process take turns, because SQLite has one
     writer at a time and a turn lasts less than a millisecond.
     """
+
+    @property
+    def url(self) -> URL:
+        """Where it is."""
+        return self._engine.url
 
     def __init__(
         self, url: str, migrations: Sequence[Migration], version_table: str, flag: str = "--database"

@@ -10,10 +10,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import ChainError, ConfigError, ConstantinopleError, StoreError
+from shared.errors import ChainError, ChainUnavailable, ConfigError, ConstantinopleError, StoreError
 from shared.object_store import open_store
 from shared.record_log import RecordReader
 from shared.signing import Signer
+from validator.anchoring import AnchorSetter
 from validator.audit_config import AuditConfig
 from validator.audit_loop import Auditing, AuditLoop
 from validator.block_window import BlockWindow
@@ -57,6 +58,7 @@ class Pauses:
     step_s: float = 1.0
     weights_s: float = 3.0
     publish_s: float = 1.0
+    anchor_s: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class AuditValidator:
             book,
         )
         self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
+        self._anchor = AnchorSetter(around.chain, self.epoch_state, around.signer.ss58_address)
         self._serving: list[str] = []
 
     def _terms(self) -> EpochTerms:
@@ -154,6 +157,7 @@ class AuditValidator:
                 "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
                 "weights": self._every(pauses.weights_s, "weights", self._setter.step),
                 "publication": self._publication.run(),
+                "anchor": self._every(pauses.anchor_s, "anchor", self._anchor.step),
                 "status": serve_status(app, listener),
             }
             if synthetic is not None:
@@ -225,7 +229,7 @@ class AuditValidator:
                 await step()
             except (ChainError, StoreError) as error:
                 self.troubles.report(subject, f"{error}; trying again")
-                if isinstance(error, ChainError):
+                if isinstance(error, ChainUnavailable):
                     self._epochs.note_chain_trouble()
             else:
                 self.troubles.clear(subject)

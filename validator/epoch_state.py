@@ -136,6 +136,11 @@ class EpochState:
             select(epochs).where(epochs.c.state == "scored").order_by(epochs.c.number).limit(1)
         )
 
+    def newest_published(self) -> SealedEpoch | None:
+        """The newest epoch that the store has."""
+        published = (epochs.c.state == "published") & epochs.c.summary.is_not(None)
+        return self._sealed(select(epochs).where(published).order_by(epochs.c.number.desc()).limit(1))
+
     def _sealed(self, query: Select[Any]) -> SealedEpoch | None:
         with self._database.reading() as connection:
             row = connection.execute(query).first()

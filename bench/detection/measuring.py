@@ -147,7 +147,7 @@ def _unanswered(answers: Sequence[RequestRecord | BaseException]) -> list[ModelE
 
 async def _audit(auditor: Auditor, record: RequestRecord, axon: str, turn: asyncio.Semaphore) -> Verdict:
     async with turn:
-        return await auditor.audit(record, axon, _block_after(record))
+        return (await auditor.audit(record, axon, _block_after(record))).verdict
 
 
 def _block_after(record: RequestRecord) -> Block:

@@ -19,12 +19,11 @@ from validator.epoch_summary import (
     LATEST_KEY,
     EpochSummary,
     LatestEpoch,
-    epoch_files,
     results_of,
     seal,
     summary_key,
-    verdicts_key,
 )
+from validator.epoch_tables import EpochContents, epoch_files, records_root
 from validator.measurement import EpochInputs, RegisteredMiner
 from validator.scoring_config import ScoringConfig
 from validator.verdicts import Evidence, Verdict
@@ -100,6 +99,8 @@ def publish(store: FolderStore) -> EpochSummary:
     )
     verdicts = [failed_verdict()]
     results = results_of(EpochInputs(1, (), verdicts, miners, ()), ScoringConfig())
+    contents = EpochContents((), (), (), verdicts, (), results.scores, ())
+    files = epoch_files(contents, "2026-01-01", 1)
     summary = EpochSummary(
         netuid=97,
         model="tiny",
@@ -111,7 +112,10 @@ def publish(store: FolderStore) -> EpochSummary:
         block=5,
         block_hash="0x" + "00" * 32,
         previous_digest=None,
-        files=(),
+        files=tuple(file.digest for file in files),
+        manifest_sha256="0" * 64,
+        records=0,
+        records_root=records_root(()),
         miners=miners,
         challenge_blocks=(),
         audits_outstanding=0,
@@ -127,8 +131,8 @@ def publish(store: FolderStore) -> EpochSummary:
         probes=results.probes,
         rounds_after=results.rounds_after,
     )
-    for key, data in epoch_files(1, (), verdicts).items():
-        store.create(key, data)
+    for file in files:
+        store.create(file.digest.key, file.data)
     store.create(summary_key(1), seal(summary, VALIDATOR))
     store.put(LATEST_KEY, LatestEpoch(epoch=1, digest="0" * 64).model_dump_json().encode())
     return summary
@@ -138,7 +142,6 @@ def test_rows_come_from_what_was_published_and_what_stands_on_chain(tmp_path: Pa
     store = FolderStore(tmp_path)
     publish(store)
     assert read_latest(store) == 1
-    assert store.get(verdicts_key(1))
     roles = {MINER.ss58_address: "honest", OTHER_MINER.ss58_address: "int4"}
     epoch = read_epoch(store, read_summary(store, 1), roles, {2: 65535})
     assert [(r.uid, r.role, r.weight_on_chain) for r in epoch.rows] == [(2, "honest", 65535), (3, "int4", 0)]

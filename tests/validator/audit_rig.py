@@ -1,6 +1,7 @@
 """The auditor's parts around a chain and an auditor in memory, stepped by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from bittensor.sp_core import Keypair
 
@@ -25,15 +26,19 @@ from tests.validator.auditor_examples import (
 from validator.audit_loop import AuditLoop
 from validator.block_window import BlockWindow
 from validator.database import Database
+from validator.epoch_sealing import EpochSealer
 from validator.epoch_state import EpochState, SealedEpoch
-from validator.epoch_summary import epoch_files
-from validator.epochs import EpochLoop, EpochTerms
+from validator.epoch_terms import EpochTerms
+from validator.epochs import EpochLoop
 from validator.metagraph import Metagraph
+from validator.publication import Publication
 from validator.publishing import publish
 from validator.request_state import RequestState
 from validator.round_book import RoundBook
 from validator.round_state import RoundState
 from validator.scoring_config import ScoringConfig
+from validator.spool import Spool
+from validator.troubles import Troubles
 from validator.weight_setter import WeightSetter
 from validator.weight_state import WeightQueue
 
@@ -63,6 +68,11 @@ def epoch_traffic(first: int, finished_at_ms: int, each: int = 8) -> list[Reques
     ]
 
 
+def spool_folder(database: Database) -> Path:
+    """Beside the database's file, so that a rig built twice on it finds its spool again."""
+    return Path(str(database.url.database)).with_name("spool")
+
+
 class AuditRig:
     """Build it twice on one database to see what a restart does."""
 
@@ -83,6 +93,11 @@ class AuditRig:
         self.blocks, self.metagraph = BlockWindow(self.chain), Metagraph(self.chain)
         self.audits = AuditLoop(self.requests, self.auditor, self.blocks, self.metagraph, config, self.clock)
         terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, config)
+        book = RoundBook(self.rounds, ROUND_KEY, config)
+        self.spool = Spool(spool_folder(database))
+        self.publication = Publication(
+            self.spool, self.epochs, self.requests, self.rounds, Troubles(), ["no uploader"], 1.0
+        )
         self.loop = EpochLoop(
             terms,
             self.epochs,
@@ -90,10 +105,10 @@ class AuditRig:
             self.audits,
             self.blocks,
             self.metagraph,
-            signer,
+            EpochSealer(terms, self.epochs, self.requests, book, signer, self.clock, self.spool),
             self.clock,
             lambda: 0.5,
-            RoundBook(self.rounds, ROUND_KEY, config),
+            book,
         )
         self.setter = WeightSetter(self.chain, self.weights, signer.ss58_address, NETUID)
         self.loop.ensure_open()
@@ -130,12 +145,9 @@ class AuditRig:
         raise AssertionError("the epoch was not sealed")
 
     def publish_next(self, store: ObjectStore) -> None:
-        """Publish as the process does."""
-        sealed = self.epochs.oldest_unpublished()
-        assert sealed is not None
-        number = sealed.number
-        requests, verdicts = self.requests.facts(number), self.requests.verdicts(number)
-        files = epoch_files(number, requests, verdicts, self.rounds.of(number))
-        publish(store, sealed, files)
-        self.epochs.mark_published(sealed.number)
-        self.requests.forget(sealed.number - 1)
+        """Publish as the process and its uploader do."""
+        self.publication.step()
+        number = self.spool.waiting()[0]
+        publish(store, number, self.spool.files(number))
+        self.spool.mark_published(number)
+        self.publication.step()

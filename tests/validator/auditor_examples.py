@@ -12,6 +12,7 @@ from shared.chain_commitments import checked_commitment
 from shared.errors import ChainUnavailable
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
+from validator.audit_report import AuditReport
 from validator.challenge_selection import record_seed
 from validator.evidence import PROVEN_LOG_E, e_value, log_e_value
 from validator.verdicts import Check, Evidence, Statistic, Verdict, VerdictOutcome
@@ -238,12 +239,12 @@ class ExampleAuditor:
         self.axons: set[str] = set()
         self.errors: list[Exception] = []
 
-    async def audit(self, record: RequestRecord, axon: str, block: Block) -> Verdict:
+    async def audit(self, record: RequestRecord, axon: str, block: Block) -> AuditReport:
         self.audited.append(record.request_id)
         self.axons.add(axon)
         if self.errors:
             raise self.errors.pop(0)
-        return example_verdict(record, block, self.verdicts.get(record.miner_hotkey, "pass"))
+        return AuditReport(example_verdict(record, block, self.verdicts.get(record.miner_hotkey, "pass")))
 
 
 class ExampleClock:

@@ -71,7 +71,7 @@ async def verdict_on(record: RequestRecord, answer: Answering, **options: Any) -
         writer.write(given if isinstance(given, bytes) else response(200, canonical_json(given)))
 
     async with scripted_server(script) as server, auditor(**options) as audits:
-        return await audits.audit(record, server.axon, BLOCK)
+        return (await audits.audit(record, server.axon, BLOCK)).verdict
 
 
 def statistic(verdict: Verdict, name: Statistic) -> Evidence:

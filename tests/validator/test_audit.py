@@ -189,7 +189,7 @@ async def test_an_answer_by_another_hotkey_fails() -> None:
 async def test_a_record_without_a_valid_receipt_fails_without_a_challenge() -> None:
     record = miner().answer(chat_body(2)).model_copy(update={"receipt": None})
     async with auditor() as audits:
-        verdict = await audits.audit(record, CLOSED_PORT, BLOCK)
+        verdict = (await audits.audit(record, CLOSED_PORT, BLOCK)).verdict
     assert_fails(verdict, "receipt")
     assert (verdict.points, verdict.evidence, verdict.tokens) == ((), (), None)
     assert verdict.log_e == PROVEN_LOG_E
@@ -201,7 +201,9 @@ async def test_an_answer_to_another_prompt_fails_without_a_challenge() -> None:
     text = json.dumps({**asked, "messages": [{"role": "system", "content": "S"}, *asked["messages"]]})
     record = miner().answer(asked, request_digest=sha256_hex(text.encode()))
     async with auditor() as audits:
-        verdict = await audits.audit(record.model_copy(update={"request_body": text}), CLOSED_PORT, BLOCK)
+        verdict = (
+            await audits.audit(record.model_copy(update={"request_body": text}), CLOSED_PORT, BLOCK)
+        ).verdict
     assert_fails(verdict, "prompt")
 
 
@@ -211,7 +213,9 @@ async def test_a_request_that_can_not_be_rendered_again_is_inconclusive() -> Non
     body = record.request_body[:-1] + ', "suffix": "x"}'
     stated = honest.answer(chat_body(2), request_digest=sha256_hex(body.encode()))
     async with auditor() as audits:
-        verdict = await audits.audit(stated.model_copy(update={"request_body": body}), CLOSED_PORT, BLOCK)
+        verdict = (
+            await audits.audit(stated.model_copy(update={"request_body": body}), CLOSED_PORT, BLOCK)
+        ).verdict
     assert (verdict.outcome, verdict.check, verdict.log_e) == ("inconclusive", "request", 0.0)
     assert "suffix" in verdict.reason
 
@@ -240,7 +244,7 @@ async def test_not_answering_fails_whatever_the_way(answer: bytes, words: str, l
 async def test_a_miner_without_an_address_fails() -> None:
     record = miner().answer(chat_body(2))
     async with auditor() as audits:
-        assert_fails(await audits.audit(record, "", BLOCK), "answer")
+        assert_fails((await audits.audit(record, "", BLOCK)).verdict, "answer")
 
 
 async def test_nobody_is_blamed_while_the_auditor_itself_is_cut_off() -> None:
@@ -286,7 +290,7 @@ async def test_audits_at_once_do_not_disturb_each_other() -> None:
         writer.write(response(200, canonical_json(answering(both[0])(challenge))))
 
     async with scripted_server(script) as server, auditor() as audits:
-        verdicts = await asyncio.gather(
+        reports = await asyncio.gather(
             *(audits.audit(record, server.axon, BLOCK) for record in [*records, *cheated])
         )
-    assert [verdict.outcome for verdict in verdicts] == ["pass"] * 6 + ["fail"] * 4
+    assert [report.verdict.outcome for report in reports] == ["pass"] * 6 + ["fail"] * 4

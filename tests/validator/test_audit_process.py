@@ -32,7 +32,7 @@ from validator.epoch_state import EpochState
 from validator.status_server import listen
 
 PATIENCE_S = 60.0
-BRISK = Pauses(0.01, 0.01, 0.01, 0.01, 0.01)
+BRISK = Pauses(0.01, 0.01, 0.01, 0.01)
 
 
 class Running:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from shared.canonical import sha256_hex
+from shared.dataset import manifest_key
 from shared.errors import ChainUnavailable
 from tests.validator.audit_rig import EPOCH_SECONDS, AuditRig, epoch_traffic
 from tests.validator.auditor_examples import (
@@ -18,8 +19,9 @@ from tests.validator.auditor_examples import (
 from validator.audit_history import standings
 from validator.database import Database
 from validator.epoch_state import EpochState
-from validator.epoch_summary import epoch_files
-from validator.epochs import MAX_GRACES, EpochTerms
+from validator.epoch_tables import FORMATS
+from validator.epoch_terms import EpochTerms
+from validator.epochs import MAX_GRACES
 from validator.scoring_config import ScoringConfig
 from validator.weight_state import WeightEntry, WeightQueue
 
@@ -56,10 +58,10 @@ async def test_the_summary_names_its_files_and_the_summary_before(database: Data
     assert first.summary().previous_digest is None
     assert second.summary().previous_digest == first.digest == sha256_hex(first.data)
     assert second.summary().history == first.summary().history_after != ()
-    files = epoch_files(2, rig.requests.facts(2), rig.requests.verdicts(2))
-    assert {file.key: file.sha256 for file in second.summary().files} == {
-        key: sha256_hex(data) for key, data in files.items()
-    }
+    kept = rig.spool.files(2)
+    assert {file.table for file in second.summary().files} == set(FORMATS)
+    assert all(sha256_hex(kept.get(file.key)) == file.sha256 for file in second.summary().files)
+    assert sha256_hex(kept.get(manifest_key(2))) == second.summary().manifest_sha256
 
 
 async def test_numbers_go_on_after_a_restart(database: Database) -> None:

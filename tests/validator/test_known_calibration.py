@@ -10,7 +10,7 @@ from shared.object_store import FolderStore
 from tests.shared.noise_examples import honest_noise
 from tests.shared.test_calibration_source import calibration_bytes
 from tests.validator.audit_rig import AuditRig, epoch_traffic
-from tests.validator.test_epoch_check import Published
+from tests.validator.published_epochs import Published
 from tests.validator.test_watchtower_process import Rig
 from validator.database import Database
 from validator.epoch_check import check_latest

@@ -12,7 +12,7 @@ from shared.object_store import FolderStore
 from shared.records import Outcome, RequestRecord
 from tests.validator.audit_rig import AuditRig
 from tests.validator.auditor_examples import ALSO_HONEST, AUDITOR, HONEST, example_record, many_records
-from tests.validator.test_epoch_check import Published
+from tests.validator.published_epochs import Published
 from validator.database import Database
 from validator.epoch_check import check_latest
 from validator.open_refusals import (

@@ -7,16 +7,11 @@ from shared.errors import ConfigError, MalformedMessage, SignatureMismatch, Stor
 from shared.object_store import FolderStore
 from tests.validator.audit_rig import AuditRig, epoch_traffic
 from tests.validator.auditor_examples import AUDITOR, FOLLOWER, SECRET
+from tests.validator.published_epochs import Published
 from validator.database import Database, sqlite_url
 from validator.epoch_state import EpochState
-from validator.epoch_summary import (
-    LATEST_KEY,
-    LatestEpoch,
-    epoch_files,
-    parse_message,
-    requests_key,
-    summary_key,
-)
+from validator.epoch_summary import LATEST_KEY, LatestEpoch, parse_message, summary_key
+from validator.epoch_tables import FORMATS
 from validator.publishing import last_published, publish
 
 
@@ -39,28 +34,24 @@ class CrashingStore(FolderStore):
         return super()._write_partial(key, data)
 
 
-async def test_an_epoch_is_published_and_its_texts_are_not(database: Database, store: FolderStore) -> None:
+async def test_an_epoch_is_published_with_all_its_tables(database: Database, store: FolderStore) -> None:
     rig = AuditRig(database)
     sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
     rig.publish_next(store)
-    assert store.keys("epochs/") == [
-        "epochs/1.json",
-        "epochs/1/requests.jsonl",
-        "epochs/1/rounds.jsonl",
-        "epochs/1/verdicts.jsonl",
-        "epochs/latest.json",
-    ]
+    assert store.keys("epochs/") == ["epochs/1.json", "epochs/1/manifest.json", "epochs/latest.json"]
+    tables = {file.table: file.key for file in sealed.summary().files}
+    assert store.keys("dataset/") == sorted(tables.values())
+    assert tables["verdicts"] == "dataset/verdicts/date=2023-11-14/epoch=1/part-0.parquet"
     assert store.get(summary_key(1)) == sealed.data
     pointer = parse_message(LatestEpoch, store.get(LATEST_KEY), "latest")
     assert (pointer.epoch, pointer.digest) == (1, sealed.digest)
-    assert all(SECRET.encode() not in store.get(key) for key in store.keys(""))
     assert len(rig.requests.facts(1)) == 24
     await rig.run_epoch(epoch_traffic(1000, rig.clock()))
     rig.publish_next(store)
     assert rig.requests.facts(1) == [], "only the newest published epoch is kept"
 
 
-@pytest.mark.parametrize("writes", range(5))
+@pytest.mark.parametrize("writes", range(1 + len(FORMATS) + 2))
 async def test_a_crash_at_any_write_is_made_good_by_publishing_again(
     database: Database, tmp_path: Path, writes: int
 ) -> None:
@@ -90,10 +81,39 @@ async def test_files_that_changed_after_sealing_are_not_published(
 ) -> None:
     rig = AuditRig(database)
     sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
-    files = epoch_files(1, rig.requests.facts(1)[1:], rig.requests.verdicts(1))
+    damaged = sealed.summary().files[0].key
+    rig.spool.files(1).put(damaged, b"something else")
     with pytest.raises(StoreError, match="no longer what the signed summary says"):
-        publish(store, sealed, files)
-    assert store.keys("") == []
+        publish(store, 1, rig.spool.files(1))
+    assert not {damaged, summary_key(1), LATEST_KEY} & set(store.keys(""))
+
+
+async def test_words_are_published_unless_a_client_did_not_want_it(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database)
+    records = epoch_traffic(0, rig.clock())
+    private = [one.model_copy(update={"store": False}) for one in records[:8]]
+    await rig.run_epoch([*private, *records[8:]])
+    rig.publish_next(store)
+    found = Published(store, rig.clock(), newest=1)
+    texts = {one.key for one in found.table("texts")}
+    assert texts == {(one.request_id, one.miner_hotkey) for one in records[8:]}
+    assert {one.key for one in found.requests() if one.text_published} == texts
+    assert all(SECRET in one.request_body for one in found.table("texts"))
+
+
+async def test_where_nobody_wants_its_words_published_none_are(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database)
+    records = [one.model_copy(update={"store": False}) for one in epoch_traffic(0, rig.clock())]
+    await rig.run_epoch(records)
+    rig.publish_next(store)
+    found = Published(store, rig.clock(), newest=1)
+    published = [str(row) for table in FORMATS for row in found.table(table)]
+    assert published
+    assert not any(SECRET in row for row in published)
 
 
 async def test_a_new_installation_goes_on_after_what_is_published(
@@ -135,7 +155,3 @@ async def test_a_damaged_store_is_not_continued(database: Database, store: Folde
     store.put(LATEST_KEY, b"{")
     with pytest.raises(MalformedMessage, match=r"epochs/latest\.json"):
         last_published(store, AUDITOR.ss58_address)
-
-
-def test_keys_are_those_of_the_protocol() -> None:
-    assert (summary_key(7), requests_key(7)) == ("epochs/7.json", "epochs/7/requests.jsonl")

@@ -123,4 +123,4 @@ def test_facts_survive_their_json(served: str | None) -> None:
     facts = facts_of(example_record(1).model_copy(update={"client_request": served}))
     assert facts.client_request == served
     assert RequestFacts.model_validate_json(canonical_json(facts)) == facts
-    assert json.loads(canonical_json(facts))["version"] == "request/1"
+    assert json.loads(canonical_json(facts))["version"] == "request/2"

@@ -11,6 +11,7 @@ from tests.validator.auditor_examples import (
     example_verdict,
     many_records,
 )
+from validator.audit_report import AuditReport
 from validator.database import Database
 from validator.epoch_state import EpochState
 from validator.request_facts import RequestFacts, facts_of
@@ -99,7 +100,7 @@ def test_drawn_requests_come_with_how_their_audit_ended_smallest_draw_first(stat
     state.add_records(LOG, many_records(HONEST, 1, [1, 2, 3]), Cursor(1, 1))
     drawn(state, [1, 2], [0.5, 0.05])
     assert [one.key[0] for one in state.drawn(1)] == ["request-000002", "request-000001"]
-    assert state.add_verdict(example_verdict(example_record(2), block_number(3), "fail", 13.25))
+    assert state.add_report(AuditReport(example_verdict(example_record(2), block_number(3), "fail", 13.25)))
     assert [(one.draw, one.outcome, one.log_e) for one in state.drawn(1)] == [
         (0.05, "fail", 13.25),
         (0.5, None, 0.0),
@@ -120,7 +121,7 @@ def test_verdicts_can_be_read_for_one_miner(state: RequestState) -> None:
     records = [example_record(1), example_record(2, CHEAT, 3)]
     state.add_records(LOG, records, Cursor(1, 1))
     for record in records:
-        state.add_verdict(example_verdict(record, block_number(3)))
+        state.add_report(AuditReport(example_verdict(record, block_number(3))))
     assert [one.miner_uid for one in state.verdicts(1)] == [1, 3]
     assert [one.miner_uid for one in state.verdicts(1, CHEAT.ss58_address)] == [3]
 
@@ -128,7 +129,7 @@ def test_verdicts_can_be_read_for_one_miner(state: RequestState) -> None:
 def test_only_the_verdicts_that_the_summary_names_stay(state: RequestState, database: Database) -> None:
     state.add_records(LOG, many_records(HONEST, 1, [1, 2]), Cursor(1, 1))
     for number in (1, 2):
-        state.add_verdict(example_verdict(example_record(number), block_number(3)))
+        state.add_report(AuditReport(example_verdict(example_record(number), block_number(3))))
     named = {("request-000002", HONEST.ss58_address)}
     EpochState(database).save_scored(1, b"{}", [], "nobody earned", named)
     assert [one.request_id for one in state.verdicts(1)] == ["request-000002"]
@@ -136,20 +137,20 @@ def test_only_the_verdicts_that_the_summary_names_stay(state: RequestState, data
 
 def test_the_first_verdict_stays(state: RequestState) -> None:
     state.add_records(LOG, [example_record(1)], Cursor(1, 1))
-    assert state.add_verdict(example_verdict(example_record(1), block_number(3), "fail"))
-    assert not state.add_verdict(example_verdict(example_record(1), block_number(3), "pass"))
+    assert state.add_report(AuditReport(example_verdict(example_record(1), block_number(3), "fail")))
+    assert not state.add_report(AuditReport(example_verdict(example_record(1), block_number(3), "pass")))
     assert [verdict.outcome for verdict in state.verdicts(1)] == ["fail"]
 
 
 def test_a_verdict_on_nothing_is_not_stored(state: RequestState) -> None:
-    assert not state.add_verdict(example_verdict(example_record(1), block_number(3)))
+    assert not state.add_report(AuditReport(example_verdict(example_record(1), block_number(3))))
 
 
 def test_a_verdict_after_the_epoch_was_scored_is_not_stored(state: RequestState, database: Database) -> None:
     state.add_records(LOG, [example_record(1)], Cursor(1, 1))
     drawn(state, [1], [0.05])
     EpochState(database).save_scored(1, b"{}", [], "nobody earned", ())
-    assert not state.add_verdict(example_verdict(example_record(1), block_number(3)))
+    assert not state.add_report(AuditReport(example_verdict(example_record(1), block_number(3))))
     assert state.audit_of(("request-000001", HONEST.ss58_address)) is None
 
 
@@ -163,7 +164,7 @@ def test_requests_that_were_given_up_are_neither_due_nor_waited_for(state: Reque
 
 def test_a_published_epoch_is_forgotten_and_others_stay(state: RequestState, database: Database) -> None:
     state.add_records(LOG, [example_record(1)], Cursor(1, 1))
-    state.add_verdict(example_verdict(example_record(1), block_number(3)))
+    state.add_report(AuditReport(example_verdict(example_record(1), block_number(3))))
     EpochState(database).open_next(5, 10)
     state.add_records(LOG, [example_record(2)], Cursor(1, 2))
     state.forget(1)

@@ -1,6 +1,7 @@
 """Rounds through whole epochs: committed to, held, published, followed; and every way to lie about them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from tests.validator.auditor_examples import (
     block_number,
     example_record,
 )
-from tests.validator.test_epoch_check import Published
+from tests.validator.published_epochs import Published
 from validator.database import Database
 from validator.epoch_check import check_latest
-from validator.epoch_summary import epoch_files, file_digests
 from validator.probe_rounds import (
     ProbeRound,
     RoundRequests,
@@ -138,11 +138,7 @@ def test_a_lost_key_costs_two_epochs_of_rounds(database: Database) -> None:
 
 
 def without_a_round(found: Published) -> dict[str, Any]:
-    held = found.held()[1:]
-    files = epoch_files(3, found.requests(), found.verdicts(), held)
-    for key, data in files.items():
-        found.store.put(key, data)
-    return {"files": file_digests(files)}
+    return found.put(replace(found.contents(), rounds=found.held()[1:]))
 
 
 LIES: dict[str, tuple[str, Callable[[Published], dict[str, Any]]]] = {

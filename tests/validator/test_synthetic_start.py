@@ -60,7 +60,7 @@ async def run_auditor(gateway: RunningGateway, config: AuditConfig, folder: Path
         MODEL,
         calibration,
         lambda: block_number(1).timestamp_ms,
-        Pauses(0.01, 0.01, 0.01, 0.01, 0.01),
+        Pauses(0.01, 0.01, 0.01, 0.01),
     )
     database = await asyncio.to_thread(open_database, config)
     stop = asyncio.Event()

@@ -1,0 +1,51 @@
+"""Brings the newest published epoch's anchor onto the chain, however often that takes."""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from shared.anchors import Anchor
+from validator.epoch_state import EpochState
+
+log = logging.getLogger(__name__)
+
+
+class AnchorChain(Protocol):
+    """What anchoring asks of the chain; every method raises ChainError when it fails."""
+
+    async def commitments(self) -> dict[str, bytes]:
+        """The newest commitment of each hotkey."""
+        ...
+
+    async def set_commitment(self, data: bytes) -> None:
+        """Replace this hotkey's commitment."""
+        ...
+
+
+class AnchorSetter:
+    """Call `step` again and again. What stands on chain is looked up before anything is sent, so nothing has
+    to be remembered: a lost answer or a restart sends nothing twice."""
+
+    def __init__(self, chain: AnchorChain, epochs: EpochState, hotkey: str) -> None:
+        self._chain, self._epochs, self._hotkey = chain, epochs, hotkey
+        self._standing: Anchor | None = None
+
+    async def step(self) -> None:
+        """Commit to the newest published epoch, unless the chain has it.
+
+        Raises:
+            ChainError: the chain can't be read, or refuses for now.
+        """
+        wanted = await asyncio.to_thread(self._wanted)
+        if wanted is None or wanted == self._standing:
+            return
+        if (await self._chain.commitments()).get(self._hotkey) != wanted.encode():
+            await self._chain.set_commitment(wanted.encode())
+            log.info("epoch %d is anchored on chain", wanted.epoch)
+        self._standing = wanted
+
+    def _wanted(self) -> Anchor | None:
+        newest = self._epochs.newest_published()
+        if newest is None:
+            return None
+        return Anchor(newest.number, newest.summary().records_root, newest.digest)
