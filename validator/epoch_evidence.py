@@ -16,7 +16,8 @@ from validator.verdicts import Verdict
 
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
-    "chain", "file", "records", "calibration", "evidence", "history", "constants", "scores", "weights",
+    "chain", "file", "records", "receipts", "texts", "calibration", "evidence",
+    "history", "constants", "scores", "weights",
 ]  # fmt: skip
 
 

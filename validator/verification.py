@@ -4,7 +4,6 @@ Pure functions: a check returns a `Finding` when it decides the audit and None (
 holds. Nothing that a miner sends makes anything here raise.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from shared.sketches import (
     standardise,
 )
 from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
+from validator.evidence import score_ratios as score_ratios
 from validator.findings import Finding, failed
 from validator.opening_checks import check_openings as check_openings
 from validator.opening_checks import words_of
@@ -44,17 +44,6 @@ class SketchScores:
     typical: float
     mean: float
     points: tuple[AuditedPoint, ...]
-
-
-SMALLEST_RATIO = 1e-6
-"""Below this a ratio counts as it: sketches that agree to the bit must not outweigh those that don't."""
-
-
-def score_ratios(ratios: Sequence[float]) -> tuple[float, float]:
-    """(geometric mean, arithmetic mean) of distance / honest scale over an audit's points."""
-    floored = [max(ratio, SMALLEST_RATIO) for ratio in ratios]
-    typical = math.exp(sum(math.log(ratio) for ratio in floored) / len(floored))
-    return typical, sum(floored) / len(floored)
 
 
 def score_sketches(
