@@ -21,7 +21,8 @@ from shared.challenges import (
     ReplayRequest,
     sign_answer,
 )
-from shared.commitments import ChoiceShape, Commitment, CommittedPoints, Point
+from shared.commitments import ChoiceShape, Commitment, Point, leaf_bytes
+from shared.merkle import MerkleTree
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, RequestRecord
 from shared.sketch_format import SKETCH_BYTES
@@ -41,7 +42,7 @@ class CommittingMiner:
 
     def commit(self, record: RequestRecord) -> RequestRecord:
         """The record with a receipt of this miner's."""
-        commitment = self._commitment(record)
+        root, leaves = self._root(record)
         body = ReceiptBody(
             request_id=record.request_id,
             hotkey=self.signer.ss58_address,
@@ -52,8 +53,8 @@ class CommittingMiner:
             calibration_digest=self.calibration_digest,
             num_layers=self.num_layers,
             choices=tuple(_choice(one) for one in record.choices),
-            merkle_root=commitment.tree().root.hex(),
-            leaves=len(commitment.points()),
+            merkle_root=root,
+            leaves=leaves,
             received_at_ms=record.started_at_ms,
             first_token_at_ms=None,
             finished_at_ms=record.finished_at_ms,
@@ -78,13 +79,25 @@ class CommittingMiner:
         )
         return ChallengeExchange(challenge=challenge, answers=answers)
 
+    def _root(self, record: RequestRecord) -> tuple[str, int]:
+        """The root of the commitment's tree, and its leaves; their places are listed once only."""
+        held = self._commitment(record)
+        places, step = held.points().points, SKETCH_BYTES
+        leaves = [
+            leaf_bytes(
+                one, held.token_ids[one.choice][one.position], held.sketches[n * step : (n + 1) * step]
+            )
+            for n, one in enumerate(places)
+        ]
+        return MerkleTree(leaves).root.hex(), len(leaves)
+
     def _commitment(self, record: RequestRecord) -> Commitment:
         shapes = tuple(
             ChoiceShape(one.index, len(one.prompt_token_ids), len(one.output_token_ids), 0)
             for one in record.choices
         )
         token_ids = {one.index: [*one.prompt_token_ids, *one.output_token_ids] for one in record.choices}
-        count = len(CommittedPoints(record.request_id, self.num_layers, shapes))
+        count = self.num_layers * sum(len(shape.positions(record.request_id)) for shape in shapes)
         noise = random.Random(record.request_id).randbytes(count * SKETCH_BYTES)
         return Commitment(record.request_id, self.num_layers, shapes, token_ids, noise)
 
