@@ -82,12 +82,10 @@ class CommittingMiner:
     def _root(self, record: RequestRecord) -> tuple[str, int]:
         """The root of the commitment's tree, and its leaves; their places are listed once only."""
         held = self._commitment(record)
-        places, step = held.points().points, SKETCH_BYTES
+        places, ids, step = held.points().points, held.token_ids, SKETCH_BYTES
         leaves = [
-            leaf_bytes(
-                one, held.token_ids[one.choice][one.position], held.sketches[n * step : (n + 1) * step]
-            )
-            for n, one in enumerate(places)
+            leaf_bytes(one, ids[one.choice][one.position], held.sketches[place * step : (place + 1) * step])
+            for place, one in enumerate(places)
         ]
         return MerkleTree(leaves).root.hex(), len(leaves)
 
