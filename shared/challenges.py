@@ -13,7 +13,7 @@ from shared.errors import MalformedMessage
 from shared.identifiers import Hex32, Message, RequestId, SignatureHex, Ss58
 from shared.receipts import MAX_CHOICES, MAX_TOKENS
 from shared.signing import Signer, sign_message
-from shared.sketches import SKETCH_BYTES, decode_base64
+from shared.sketch_format import SKETCH_BYTES, decode_base64
 
 CHALLENGE_PATH = "/hidden_state"
 CHALLENGE_DOMAIN = "challenge-answer/1"

@@ -59,12 +59,13 @@ def one_of(*allowed: str) -> Check:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    """A field named like a keyword of Python ends with an underscore, as usual: `from_` is --from."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def environment_name(name: str) -> str:
     """The environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + name.upper()
+    return ENVIRONMENT_PREFIX + name.rstrip("_").upper()
 
 
 def _inner_type(kind: Any) -> Any:
@@ -132,10 +133,10 @@ def _parser(config: type[Any], hints: Mapping[str, Any], description: str, prog:
         text = f"{field.metadata['help']}{shown} [{environment_name(field.name)}]".replace("%", "%%")
         if _inner_type(hints[field.name]) is bool:
             action: Any = argparse.BooleanOptionalAction
-            parser.add_argument(_flag(field.name), action=action, default=None, help=text)
+            parser.add_argument(_flag(field.name), dest=field.name, action=action, default=None, help=text)
         else:
-            metavar = field.name.rsplit("_", 1)[-1].upper()
-            parser.add_argument(_flag(field.name), default=None, metavar=metavar, help=text)
+            metavar = field.name.rstrip("_").rsplit("_", 1)[-1].upper()
+            parser.add_argument(_flag(field.name), dest=field.name, default=None, metavar=metavar, help=text)
     return parser
 
 

@@ -1,8 +1,8 @@
 """Messages as rows of a Parquet file (zstd), and back, strictly: a file holds what its messages admit."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -72,19 +72,43 @@ class TableFormat(Generic[Row]):
             MalformedMessage: it is not such a file, has more rows or memory than it may, is not in order, or
                 a row is not a message; the first offence is named.
         """
+        return list(self.stream(io.BytesIO(data), name, most_rows))
+
+    def stream(self, source: io.BytesIO | Path, name: str, most_rows: int) -> Iterator[Row]:
+        """The rows one after the other, a group of them in memory at a time.
+
+        Args:
+            source: the file, or its bytes.
+
+        Raises:
+            MalformedMessage: as `decode`, once the offending row is reached.
+        """
+        before: Any = None
         try:
-            file = pq.ParquetFile(io.BytesIO(data))
-            self._check(file, name, most_rows)
-            rows = [
-                self._row(plain, f"{name} row {number}")
-                for number, plain in enumerate(self._plain_rows(file), start=1)
-            ]
+            with pq.ParquetFile(source) as file:
+                self._check(file, name, most_rows)
+                for number, plain in enumerate(self._plain_rows(file), start=1):
+                    row = self._row(plain, f"{name} row {number}")
+                    key = self._key(row)
+                    if before is not None and before >= key:
+                        raise MalformedMessage(f"{name} is not in order, or has a row twice")
+                    before = key
+                    yield row
         except (pa.ArrowException, OSError) as error:
             raise MalformedMessage(f"{name} is not a Parquet file of {self.schema}: {error}") from None
-        keys = [self._key(row) for row in rows]
-        if any(one >= other for one, other in pairwise(keys)):
-            raise MalformedMessage(f"{name} is not in order, or has a row twice")
-        return rows
+
+    def count(self, source: io.BytesIO | Path, name: str, most_rows: int) -> int:
+        """How many rows a file of these columns has, without reading them.
+
+        Raises:
+            MalformedMessage: it is not such a file, or has more rows or memory than it may.
+        """
+        try:
+            with pq.ParquetFile(source) as file:
+                self._check(file, name, most_rows)
+                return int(file.metadata.num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise MalformedMessage(f"{name} is not a Parquet file of {self.schema}: {error}") from None
 
     def _check(self, file: pq.ParquetFile, name: str, most_rows: int) -> None:
         found = (file.schema_arrow.metadata or {}).get(SCHEMA_KEY, b"").decode(errors="replace")
@@ -101,7 +125,7 @@ class TableFormat(Generic[Row]):
         if any(group.total_byte_size > MAX_GROUP_BYTES for group in groups):
             raise MalformedMessage(f"{name} has a group of rows of more than {MAX_GROUP_BYTES} bytes")
 
-    def _plain_rows(self, file: pq.ParquetFile) -> Any:
+    def _plain_rows(self, file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(batch_size=1024):
             yield from batch.to_pylist(maps_as_pydicts="strict")
 

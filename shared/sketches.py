@@ -6,7 +6,6 @@ dimension first makes every dimension count; a random projection keeps inner pro
 Lindenstrauss, 1984) at 128 bytes a vector.
 """
 
-import base64
 import hashlib
 import math
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import Tensor
 from shared.errors import MalformedMessage
 from shared.sketch_format import SKETCH_BYTES as SKETCH_BYTES
 from shared.sketch_format import SKETCH_SIZE as SKETCH_SIZE
+from shared.sketch_format import decode_base64 as decode_base64
 
 DEVIATION_FLOOR = 1e-6
 """Deviations below this are raised to it: a dimension that never moves must not divide by zero."""
@@ -83,22 +83,6 @@ def sketch_from_bytes(data: bytes) -> Tensor:
     if float(vector.abs().max()) > MAX_MAGNITUDE:
         raise MalformedMessage(f"a sketch entry exceeds {MAX_MAGNITUDE:g}")
     return vector
-
-
-def decode_base64(text: str, limit_bytes: int) -> bytes:
-    """Strict base64.
-
-    Raises:
-        MalformedMessage: not base64, or more than `limit_bytes` when decoded.
-    """
-    if len(text) > limit_bytes * 4 // 3 + 4:
-        raise MalformedMessage(
-            f"base64 text of {len(text)} characters is longer than {limit_bytes} bytes allow"
-        )
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise MalformedMessage(f"not base64: {error}") from None
 
 
 def cosine_distance(left: Tensor, right: Tensor) -> float:

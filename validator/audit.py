@@ -22,7 +22,7 @@ from validator.clock import Clock
 from validator.evidence import UNANSWERED_LOG_E, log_e_value, weigh
 from validator.evidence_families import family_ratios
 from validator.findings import Finding, failed, inconclusive
-from validator.miner_client import Malformed, MinerClient, Refused, Unreachable
+from validator.miner_client import Challenged, Malformed, Refused, Unreachable
 from validator.published_rows import ChallengeAnswers, ChallengeExchange, IssuedChallenge, ReplayPlace
 from validator.receipt_verification import (
     check_lengths,
@@ -97,7 +97,7 @@ class Auditor:
 
     def __init__(
         self,
-        client: MinerClient,
+        client: Challenged,
         reference: ReferenceWorker,
         checks: AnswerChecks,
         calibration: Calibration,

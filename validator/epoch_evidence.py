@@ -3,6 +3,7 @@
 Every reason to refuse has a name, so that an operator and a test can tell them apart.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from shared.errors import ConstantinopleError
@@ -11,10 +12,12 @@ from validator.challenge_selection import challenge_seed
 from validator.known_calibration import KnownCalibration
 from validator.measurement import EpochInputs
 from validator.verdict_weight import weight_fault
+from validator.verdicts import Verdict
 
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
-    "chain", "file", "records", "calibration", "evidence", "history", "constants", "scores", "weights",
+    "chain", "file", "records", "receipts", "texts", "calibration", "evidence",
+    "history", "constants", "scores", "weights",
 ]  # fmt: skip
 
 
@@ -52,6 +55,17 @@ def check_evidence(inputs: EpochInputs, noise: HonestNoise | None = None) -> Non
     Raises:
         EpochRefused: something is not so.
     """
+    check_listed(inputs)
+    check_seeds(inputs)
+    check_weighed(inputs.verdicts, noise)
+
+
+def check_listed(inputs: EpochInputs) -> None:
+    """No request, verdict or uid twice, and every verdict about an answer.
+
+    Raises:
+        EpochRefused: it is not so.
+    """
     requests = {request.key: request for request in inputs.requests}
     judged = {(one.request_id, one.miner_hotkey) for one in inputs.verdicts}
     if len(requests) != len(inputs.requests) or len(judged) != len(inputs.verdicts):
@@ -62,10 +76,30 @@ def check_evidence(inputs: EpochInputs, noise: HonestNoise | None = None) -> Non
         request = requests.get((verdict.request_id, verdict.miner_hotkey))
         if request is None or request.outcome != "answered":
             raise EpochRefused("evidence", f"the verdict on {verdict.request_id} is about no answer")
-        signature = request.receipt.signature if request.receipt else None
-        seed = challenge_seed(verdict.challenge_block_hash, signature or "")
-        if signature and seed != verdict.challenge_seed:
+
+
+def check_seeds(inputs: EpochInputs) -> None:
+    """Every challenge's seed comes from the block that its verdict names and from the answer's receipt.
+
+    Raises:
+        EpochRefused: one does not.
+    """
+    receipts = {request.key: request.receipt for request in inputs.requests if request.receipt}
+    for verdict in inputs.verdicts:
+        receipt = receipts.get((verdict.request_id, verdict.miner_hotkey))
+        if receipt is None:
+            continue
+        if challenge_seed(verdict.challenge_block_hash, receipt.signature) != verdict.challenge_seed:
             raise EpochRefused("evidence", f"the challenge of {verdict.request_id} was not drawn by the rule")
+
+
+def check_weighed(verdicts: Sequence[Verdict], noise: HonestNoise | None = None) -> None:
+    """Every verdict's outcome, check and weight follow from the evidence that it states.
+
+    Raises:
+        EpochRefused: one does not.
+    """
+    for verdict in verdicts:
         fault = weight_fault(verdict, noise)
         if fault is not None:
             raise EpochRefused("evidence", f"the audit of {verdict.request_id} {fault}")

@@ -6,7 +6,7 @@ from shared.canonical import sha256_hex
 from shared.dataset import MAX_FILES, Table, files_of, is_table_key
 from shared.errors import MalformedMessage, ObjectMissing
 from shared.identifiers import Message
-from shared.object_store import ObjectReader
+from shared.object_store import MAX_OBJECT_BYTES, ObjectReader
 from shared.request_facts import ReceiptRow, RequestFacts, RequestRow, facts_of_rows
 from validator.epoch_evidence import EpochRefused, RefusalCause
 from validator.epoch_summary import EpochSummary, parse_message
@@ -28,7 +28,7 @@ def parse(cause: RefusalCause, kind: type[Parsed], data: bytes, name: str) -> Pa
         raise EpochRefused(cause, str(error)) from None
 
 
-def get(reader: ObjectReader, key: str) -> bytes:
+def get(reader: ObjectReader, key: str, most_bytes: int = MAX_OBJECT_BYTES) -> bytes:
     """An object that must be there.
 
     Raises:
@@ -36,7 +36,7 @@ def get(reader: ObjectReader, key: str) -> bytes:
         StoreError: the store failed.
     """
     try:
-        return reader.get(key)
+        return reader.get(key, most_bytes)
     except ObjectMissing as error:
         raise EpochRefused("file", str(error)) from None
 

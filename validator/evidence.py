@@ -59,6 +59,17 @@ def e_value(p_value: float) -> float:
     return (1 - p_value + p_value * logarithm) / (p_value * logarithm * logarithm)
 
 
+SMALLEST_SCORED = 1e-6
+"""Below this a ratio counts as it: sketches that agree to the bit must not outweigh those that don't."""
+
+
+def score_ratios(ratios: Sequence[float]) -> tuple[float, float]:
+    """(geometric mean, arithmetic mean) of distance / honest scale over an audit's points."""
+    floored = [max(ratio, SMALLEST_SCORED) for ratio in ratios]
+    typical = math.exp(sum(math.log(ratio) for ratio in floored) / len(floored))
+    return typical, sum(floored) / len(floored)
+
+
 def log_e_value(evidence: Sequence[Evidence]) -> float:
     """The natural logarithm of an audit's e-value; 0 without any statistic.
 

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from pydantic import ValidationError
@@ -73,6 +73,18 @@ class Malformed:
 
 OpenOutcome = OpenAnswer | Unreachable | Refused | Malformed
 ReplayOutcome = ReplayAnswer | Unreachable | Refused | Malformed
+
+
+class Challenged(Protocol):
+    """What an audit asks: the miner itself, or what it has answered before."""
+
+    async def open(self, challenge: OpenRequest, axon: str, hotkey: str) -> OpenOutcome:
+        """Openings by the miner `hotkey`, which serves at `axon` ("ip:port")."""
+        ...
+
+    async def replay(self, challenge: ReplayRequest, axon: str, hotkey: str) -> ReplayOutcome:
+        """Replayed vectors by the miner `hotkey`, which serves at `axon` ("ip:port")."""
+        ...
 
 
 def http_client() -> httpx.AsyncClient:
@@ -180,7 +192,7 @@ def _error_message(body: bytes) -> str:
 def _open_answer(data: bytes, body: bytes, hotkey: str) -> OpenAnswer | Malformed:
     try:
         answer = OpenAnswer.model_validate_json(data)
-        _check_authentic(answer, body, hotkey)
+        check_authentic(answer, body, hotkey)
     except (ValidationError, SignatureMismatch, MalformedMessage) as error:
         return Malformed(_complaint(error))
     return answer
@@ -189,13 +201,19 @@ def _open_answer(data: bytes, body: bytes, hotkey: str) -> OpenAnswer | Malforme
 def _replay_answer(data: bytes, body: bytes, hotkey: str) -> ReplayAnswer | Malformed:
     try:
         answer = ReplayAnswer.model_validate_json(data)
-        _check_authentic(answer, body, hotkey)
+        check_authentic(answer, body, hotkey)
     except (ValidationError, SignatureMismatch, MalformedMessage) as error:
         return Malformed(_complaint(error))
     return answer
 
 
-def _check_authentic(answer: OpenAnswer | ReplayAnswer, body: bytes, hotkey: str) -> None:
+def check_authentic(answer: OpenAnswer | ReplayAnswer, body: bytes, hotkey: str) -> None:
+    """Check that `hotkey` signed an answer to the challenge whose body this is.
+
+    Raises:
+        SignatureMismatch: it did not.
+        MalformedMessage: it is an answer to another.
+    """
     if answer.hotkey != hotkey:
         raise SignatureMismatch(f"the answer is by {answer.hotkey}, {hotkey} was asked")
     if answer.challenge_digest != sha256_hex(body):

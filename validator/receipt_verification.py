@@ -6,14 +6,17 @@ miner sends makes anything here raise.
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from shared.calibration import Calibration
 from shared.canonical import sha256_hex, token_ids_digest
 from shared.commitments import CommittedPoints
 from shared.errors import MalformedMessage, SignatureMismatch
 from shared.receipts import ChoiceReceipt, Receipt, check_receipt, parse_receipt
 from shared.records import ChoiceRecord, RequestRecord
 from validator.findings import Finding, failed, inconclusive
+
+if TYPE_CHECKING:
+    from shared.calibration import Calibration
 
 
 def read_receipt(record: RequestRecord) -> Receipt | Finding:
@@ -32,7 +35,7 @@ def read_receipt(record: RequestRecord) -> Receipt | Finding:
 
 
 def check_statement(
-    receipt: Receipt, record: RequestRecord, model: str, calibration: Calibration
+    receipt: Receipt, record: RequestRecord, model: str, calibration: "Calibration"
 ) -> Finding | None:
     """Whether the receipt is about this request, this model (by its public name) and this calibration."""
     stated = (

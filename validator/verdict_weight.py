@@ -14,6 +14,7 @@ from validator.evidence import (
     UNANSWERED_LOG_E,
     e_value,
     log_e_value,
+    score_ratios,
     weigh,
 )
 from validator.evidence_families import LARGEST_RATIO, WEIGHTS, family_ratios
@@ -133,11 +134,29 @@ def _families_fault(verdict: Verdict) -> str | None:
     return None
 
 
+def _distances_fault(verdict: Verdict, noise: HonestNoise) -> str | None:
+    """Whether the scores of sketches are the means of the distances that are stated."""
+    if not verdict.points:
+        return None
+    try:
+        ratios = [one.distance / noise.scale_at(one.layer, one.position) for one in verdict.points]
+    except (LookupError, ValueError):
+        return "states the distance of a layer that the model does not have"
+    scores = dict(zip(("typical", "mean"), score_ratios(ratios), strict=True))
+    for one in verdict.evidence:
+        expected = scores.get(one.statistic, one.score)
+        if not math.isclose(one.score, expected, rel_tol=LOG_E_TOLERANCE):
+            return f"has the score {one.score} for {one.statistic}, of whose distances {expected} follows"
+    return None
+
+
 def _same_ratio(stated: float, computed: float) -> bool:
     return math.isclose(stated, min(computed, LARGEST_RATIO), rel_tol=RATIO_TOLERANCE, abs_tol=SMALLEST_RATIO)
 
 
 def _calibration_fault(verdict: Verdict, noise: HonestNoise) -> str | None:
+    if fault := _distances_fault(verdict, noise):
+        return fault
     for one in verdict.evidence:
         expected = weigh(noise, one.statistic, one.score).p_value
         if not math.isclose(one.p_value, expected, rel_tol=LOG_E_TOLERANCE):

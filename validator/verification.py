@@ -1,10 +1,9 @@
-"""Checks of what a miner answers when challenged: openings, sketches and replayed vectors.
+"""Checks of what a miner answers when challenged against the reference: sketches and replayed vectors.
 
 Pure functions: a check returns a `Finding` when it decides the audit and None (or what it read) when it
 holds. Nothing that a miner sends makes anything here raise.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,10 @@ import torch
 from torch import Tensor
 
 from shared.calibration import Calibration
-from shared.challenges import OpenAnswer, ReplayAnswer
-from shared.commitments import CommittedPoints, Opening, Point, leaf_bytes
+from shared.challenges import ReplayAnswer
+from shared.commitments import Opening, Point
 from shared.errors import MalformedMessage
 from shared.honest_noise import HonestNoise
-from shared.merkle import path_leads_to_root
-from shared.receipts import Receipt
 from shared.sketches import (
     bfloat16_from_bytes,
     cosine_distance,
@@ -27,62 +24,11 @@ from shared.sketches import (
     standardise,
 )
 from validator.evidence import FAIL_P_VALUE, log_e_value, weigh
+from validator.evidence import score_ratios as score_ratios
 from validator.findings import Finding, failed
-from validator.receipt_verification import committed_points
+from validator.opening_checks import check_openings as check_openings
+from validator.opening_checks import words_of
 from validator.verdicts import DECIDED_BY, AuditedPoint, Evidence, Statistic
-
-
-def check_openings(
-    receipt: Receipt,
-    asked: Sequence[Point],
-    answer: OpenAnswer,
-    token_ids: Mapping[int, Sequence[int]],
-) -> Finding | list[Opening]:
-    """The openings in the order asked, each proven to be what the receipt committed to.
-
-    Args:
-        token_ids: prompt and output ids of each choice, by choice index.
-    """
-    given = {Point(opened.choice, opened.position, opened.layer): opened for opened in answer.openings}
-    if len(given) != len(answer.openings) or not set(given) <= set(asked):
-        return failed("opening", "the answer opens points twice, or points that were not asked for")
-    committed = committed_points(receipt)
-    openings = []
-    for point in asked:
-        if point not in given:
-            return failed("opening", f"the committed point at {_words(point)} was not opened")
-        try:
-            opening = given[point].opening()
-        except MalformedMessage as error:
-            return failed("opening", f"the opening at {_words(point)} is malformed: {error}")
-        finding = _check_opening(receipt, committed, opening, token_ids[point.choice][point.position])
-        if finding is not None:
-            return finding
-        openings.append(opening)
-    return openings
-
-
-def _words(point: Point) -> str:
-    return f"choice {point.choice}, position {point.position}, layer {point.layer}"
-
-
-def _check_opening(
-    receipt: Receipt, committed: CommittedPoints, opening: Opening, token_id: int
-) -> Finding | None:
-    place = _words(opening.point)
-    if opening.token_id != token_id:
-        words = f"the opening at {place} names token {opening.token_id}, the answer had {token_id} there"
-        return failed("opening", words)
-    number = committed.leaf_number(opening.point)
-    assert number is not None, "points are drawn from the committed ones"
-    try:
-        leaf = leaf_bytes(opening.point, opening.token_id, opening.sketch)
-    except ValueError as error:
-        return failed("opening", f"the opening at {place} is malformed: {error}")
-    root = bytes.fromhex(receipt.merkle_root)
-    if not path_leads_to_root(leaf, number, receipt.leaves, opening.path, root):
-        return failed("opening", f"the opening at {place} is not what the receipt committed to")
-    return None
 
 
 @dataclass(frozen=True)
@@ -98,17 +44,6 @@ class SketchScores:
     typical: float
     mean: float
     points: tuple[AuditedPoint, ...]
-
-
-SMALLEST_RATIO = 1e-6
-"""Below this a ratio counts as it: sketches that agree to the bit must not outweigh those that don't."""
-
-
-def score_ratios(ratios: Sequence[float]) -> tuple[float, float]:
-    """(geometric mean, arithmetic mean) of distance / honest scale over an audit's points."""
-    floored = [max(ratio, SMALLEST_RATIO) for ratio in ratios]
-    typical = math.exp(sum(math.log(ratio) for ratio in floored) / len(floored))
-    return typical, sum(floored) / len(floored)
 
 
 def score_sketches(
@@ -128,7 +63,7 @@ def score_sketches(
         try:
             theirs = sketch_from_bytes(opening.sketch)
         except MalformedMessage as error:
-            return failed("sketch", f"the sketch at {_words(point)} is malformed: {error}")
+            return failed("sketch", f"the sketch at {words_of(point)} is malformed: {error}")
         ours = sketch(reference[point], *calibration.layer(point.layer)).to(torch.float32)
         distance = max(0.0, cosine_distance(theirs, ours))
         points.append(
@@ -142,12 +77,12 @@ def read_replay(asked: Point, answer: ReplayAnswer, hidden_size: int) -> Finding
     """The replayed vector, float32 [hidden_size]."""
     places = [(vector.position, vector.layer) for vector in answer.vectors]
     if places != [(asked.position, asked.layer)]:
-        return failed("replay", f"the vector at {_words(asked)} was asked for, the answer has {places}")
+        return failed("replay", f"the vector at {words_of(asked)} was asked for, the answer has {places}")
     try:
         data = decode_base64(answer.vectors[0].vector, hidden_size * 2)
         return bfloat16_from_bytes(data, hidden_size)
     except MalformedMessage as error:
-        return failed("replay", f"the replayed vector at {_words(asked)} is malformed: {error}")
+        return failed("replay", f"the replayed vector at {words_of(asked)} is malformed: {error}")
 
 
 def replay_score(
@@ -170,7 +105,7 @@ def check_replay_against_opening(
     if evidence.p_value >= FAIL_P_VALUE:
         return None
     reason = (
-        f"the replayed vector at {_words(point)} is not the one that was committed while serving "
+        f"the replayed vector at {words_of(point)} is not the one that was committed while serving "
         f"({evidence.score:.3g} times an honest distance apart, {rarity(evidence)}); "
         "serve and answer challenges with one engine"
     )

@@ -27,11 +27,10 @@ from tests.validator.example_calibration import reference_at, tiny_calibration, 
 from tests.validator.example_miner import ExampleMiner, receipt_of, tokens_of
 from tests.validator.example_model import chat_body
 from validator.challenge_selection import draw_points
-from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E, log_e_value, weigh
+from validator.evidence import FAIL_P_VALUE, PROVEN_LOG_E, SMALLEST_SCORED, log_e_value, weigh
 from validator.findings import Finding
 from validator.verdicts import Evidence, Statistic
 from validator.verification import (
-    SMALLEST_RATIO,
     SketchScores,
     check_evidence,
     check_openings,
@@ -192,7 +191,7 @@ def test_the_two_means_of_ratios_are_the_geometric_and_the_arithmetic_one() -> N
 def test_sketches_that_agree_to_the_bit_hide_no_others() -> None:
     """Four of eight exact: the geometric mean falls, but not to nothing; the arithmetic one is half."""
     typical, mean = score_ratios([0.0] * 4 + [100.0] * 4)
-    assert typical == pytest.approx(math.sqrt(SMALLEST_RATIO * 100))
+    assert typical == pytest.approx(math.sqrt(SMALLEST_SCORED * 100))
     assert mean == pytest.approx(50, rel=1e-6)
 
 
