@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from bittensor.result import BittensorError
 from bittensor.result import ChainError as SdkChainError
 from bittensor.settings import NETWORKS
 
+from shared.chain_blocks import block_timestamp_ms
+from shared.chain_commitments import checked_commitment, commitment_call, commitments_of
 from shared.errors import ChainError, ChainUnavailable, ConfigError
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,13 @@ READ_DEADLINE_S = 30.0
 
 WRITE_DEADLINE_S = 120.0
 """Deadline of an extrinsic, inclusion awaited: ten blocks of 12 s."""
+
+BLOCKS_AT_ONCE = 16
+"""Blocks that are read side by side over one connection."""
+
+BLOCKS_PER_DEADLINE = 8
+"""Rounds of `BLOCKS_AT_ONCE` blocks for which `READ_DEADLINE_S` is enough: a round asks four times, one after
+another, and an answer takes up to a second over the internet."""
 
 _SDK_FAILURES = (
     BittensorError,
@@ -78,6 +87,10 @@ class Chain(Protocol):
         """An older block."""
         ...
 
+    async def blocks(self, numbers: Iterable[int]) -> dict[int, Block]:
+        """Older blocks by number, read side by side. One that can't be had fails all."""
+        ...
+
     async def serve_axon(self, ip: str, port: int) -> None:
         """Publish the address at which this hotkey serves."""
         ...
@@ -88,6 +101,22 @@ class Chain(Protocol):
 
     async def weights(self) -> dict[int, dict[int, int]]:
         """The weights on chain: validator uid → {miner uid: u16}; zeros are absent."""
+        ...
+
+    async def set_commitment(self, data: bytes) -> None:
+        """Replace this hotkey's commitment: 0 to 128 bytes that everybody can read.
+
+        Raises:
+            ValueError: it is longer.
+        """
+        ...
+
+    async def commitments(self) -> dict[str, bytes]:
+        """The newest commitment of each hotkey that made one for this subnet.
+
+        Hotkeys that have left the subnet may be among them; commitments in another form than one run
+        of raw bytes are left out.
+        """
         ...
 
     async def close(self) -> None:
@@ -111,6 +140,20 @@ def check_network(network: str) -> None:
         raise ConfigError(
             f"there is no network {network!r}; --network takes {known}, or a ws:// or wss:// address"
         )
+
+
+async def _all_or_none(read: Callable[[int], Awaitable[T]], numbers: Iterable[int]) -> list[T]:
+    """What each call returns; the first that fails ends the others, and is what is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_awaited(read(number))) for number in numbers]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _awaited(call: Awaitable[T]) -> T:
+    return await call
 
 
 class SubtensorChain:
@@ -181,11 +224,25 @@ class SubtensorChain:
             f"reading block {number}", READ_DEADLINE_S, lambda client: self._read_block(client, number)
         )
 
+    async def blocks(self, numbers: Iterable[int]) -> dict[int, Block]:
+        wanted = sorted(set(numbers))
+
+        async def read(client: Any) -> dict[int, Block]:
+            slots = asyncio.Semaphore(BLOCKS_AT_ONCE)
+
+            async def read_one(number: int) -> Block:
+                async with slots:
+                    return await self._read_block(client, number)
+
+            return {found.number: found for found in await _all_or_none(read_one, wanted)}
+
+        deadline_s = READ_DEADLINE_S * (1 + len(wanted) / (BLOCKS_AT_ONCE * BLOCKS_PER_DEADLINE))
+        return await self._call(f"reading {len(wanted)} blocks", deadline_s, read)
+
     @staticmethod
     async def _read_block(client: Any, number: int) -> Block:
-        block_hash = await client._substrate.block_hash(number)
-        stamp = await client.query(storage.Timestamp.Now, block=number)
-        return Block(number, str(block_hash), int(stamp))
+        block_hash = str(await client._substrate.block_hash(number))
+        return Block(number, block_hash, await block_timestamp_ms(client, block_hash))
 
     async def serve_axon(self, ip: str, port: int) -> None:
         await self._execute("serving the axon", bt.ServeAxon(netuid=self._netuid, ip=ip, port=port))
@@ -196,9 +253,26 @@ class SubtensorChain:
         )
         await self._execute("setting weights", intent)
 
+    async def set_commitment(self, data: bytes) -> None:
+        call = commitment_call(self._netuid, checked_commitment(data))
+
+        async def send(client: Any) -> Any:
+            return await client.submit_call(call, self._wallet, signer="hotkey")
+
+        await self._submit("publishing the commitment", send)
+
+    async def commitments(self) -> dict[str, bytes]:
+        async def read(client: Any) -> dict[str, bytes]:
+            return commitments_of(await client.query_map(storage.Commitments.CommitmentOf, [self._netuid]))
+
+        return await self._call("reading commitments", READ_DEADLINE_S, read)
+
     async def _execute(self, what: str, intent: Any) -> None:
+        await self._submit(what, lambda client: client.execute(intent, self._wallet))
+
+    async def _submit(self, what: str, send: Callable[[Any], Awaitable[Any]]) -> None:
         async def submit(client: Any) -> None:
-            result = await client.execute(intent, self._wallet)
+            result = await send(client)
             if not result.success:
                 name = getattr(result.error, "name", None) or ""
                 raise ChainError(f"{what} failed on chain: {result.error or result.message}", name)

@@ -1,7 +1,7 @@
 """Discovery over a chain that changes and fails, and miners whose /health lies, hangs or floods."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,6 +37,15 @@ class MetagraphInMemory:
         raise NotImplementedError
 
     async def block(self, number: int) -> Block:
+        raise NotImplementedError
+
+    async def blocks(self, numbers: Iterable[int]) -> dict[int, Block]:
+        raise NotImplementedError
+
+    async def set_commitment(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    async def commitments(self) -> dict[str, bytes]:
         raise NotImplementedError
 
     async def serve_axon(self, ip: str, port: int) -> None:

@@ -1,6 +1,6 @@
 """Records, verdicts, chains and auditors that the auditor's tests are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ from bittensor.sp_core import Keypair
 
 from shared.canonical import sha256_hex, token_ids_digest
 from shared.chain import Block, Neuron
+from shared.chain_commitments import checked_commitment
 from shared.errors import ChainUnavailable
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
@@ -162,6 +163,7 @@ class ExampleChain:
     reveals: bool = True
     """False: as on a subnet with commit-reveal, what is set is not visible in plain."""
     next_errors: list[Exception] = field(default_factory=list)
+    committed: dict[str, bytes] = field(default_factory=dict)
     lost_answers: int = 0
     """So many settings arrive on chain while their answers are lost."""
 
@@ -183,8 +185,19 @@ class ExampleChain:
             raise ChainUnavailable(f"the state of block {number} is discarded")
         return block_number(number)
 
+    async def blocks(self, numbers: Iterable[int]) -> dict[int, Block]:
+        return {number: await self.block(number) for number in numbers}
+
     async def serve_axon(self, ip: str, port: int) -> None:
         raise NotImplementedError
+
+    async def set_commitment(self, data: bytes) -> None:
+        self._reach()
+        self.committed[self.own.ss58_address] = checked_commitment(data)
+
+    async def commitments(self) -> dict[str, bytes]:
+        self._reach()
+        return dict(self.committed)
 
     async def weights_rate_limit(self) -> int:
         self._reach()
