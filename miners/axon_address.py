@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from miners.config import MinerConfig
-from shared.addresses import is_callable_address
+from shared.addresses import host_and_port, is_callable_address
 from shared.chain import is_local_network
 from shared.errors import ConfigError
 
@@ -26,7 +26,7 @@ class AxonAddress:
     @property
     def text(self) -> str:
         """As `Neuron.axon` gives it."""
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return host_and_port(self.ip, self.port)
 
 
 def default_route_address() -> str | None:

@@ -54,7 +54,7 @@ class MinerConfig:
     hotkey: str = setting("default", "hotkey name in the wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of the wallets")
     netuid: int = setting(97, "subnet", check=between(0, 65535))
-    network: str = setting("finney", "chain: finney, test, local or a ws:// address")
+    network: str = setting("finney", "chain: finney, test, local, or ws:// or wss:// addresses with commas")
     allow_hotkeys: tuple[str, ...] = setting(
         (), "hotkeys to serve besides validators with a permit, separated by commas", check=_are_hotkeys
     )
