@@ -18,6 +18,7 @@ from shared.chain_network import check_network as check_network
 from shared.chain_network import first_network as first_network
 from shared.chain_network import is_local_network as is_local_network
 from shared.chain_submission import ERA_BLOCKS, Submissions
+from shared.chain_weights import fitted_row
 from shared.errors import ChainError, RateLimited
 
 BLOCKS_AT_ONCE = 16
@@ -144,9 +145,9 @@ class SubtensorChain:
         return await self._link.read("reading when an axon may be served", read)
 
     async def set_weights(self, weights: Mapping[int, int]) -> None:
-        row = {uid: float(weight) for uid, weight in weights.items()}
-
         async def send(client: Any) -> Any:
+            limit = int(await client.query(storage.SubtensorModule.MaxWeightsLimit, [self._netuid]))
+            row = {uid: float(weight) for uid, weight in fitted_row(weights, limit).items()}
             version = await client.query(storage.SubtensorModule.WeightsVersionKey, [self._netuid])
             intent = bt.SetWeights(netuid=self._netuid, weights=row, version_key=int(version or 0))
             return await client.execute(intent, self._wallet, period=ERA_BLOCKS)
@@ -196,6 +197,46 @@ class SubtensorChain:
             return int(await client.query(storage.SubtensorModule.WeightsSetRateLimit, [self._netuid]) or 0)
 
         return await self._link.read("reading the weights rate limit", read)
+
+    async def fitted_row(self, weights: Mapping[int, int]) -> dict[int, int]:
+        """The row that the chain keeps of these weights, the subnet's limit of a share applied.
+
+        Raises:
+            ChainError: as every method of `Chain`.
+        """
+
+        async def read(client: Any) -> int:
+            return int(await client.query(storage.SubtensorModule.MaxWeightsLimit, [self._netuid]))
+
+        return fitted_row(weights, await self._link.read("reading the limit of weights", read))
+
+    async def commits_weights(self) -> bool:
+        """Whether the subnet takes commitments to weights, which it reveals later, instead of weights.
+
+        Raises:
+            ChainError: as every method of `Chain`.
+        """
+
+        async def read(client: Any) -> bool:
+            item = storage.SubtensorModule.CommitRevealWeightsEnabled
+            return bool(await client.query(item, [self._netuid]))
+
+        return await self._link.read("reading whether weights are committed to", read)
+
+    async def weight_commits(self) -> dict[str, int]:
+        """The block of each hotkey's newest commitment to weights that is not revealed yet.
+
+        Raises:
+            ChainError: as every method of `Chain`.
+        """
+
+        async def read(client: Any) -> dict[str, int]:
+            epochs = await client.weights.timelocked_weight_commits(self._netuid)
+            commits = [commit for commits in epochs.values() for commit in commits]
+            commits.sort(key=lambda commit: int(commit["commit_block"]))
+            return {str(commit["hotkey"]): int(commit["commit_block"]) for commit in commits}
+
+        return await self._link.read("reading commitments to weights", read)
 
     async def close(self) -> None:
         self._link.close()

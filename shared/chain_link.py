@@ -223,9 +223,9 @@ class ChainLink:
 
     def _tell(self, trouble: str | None) -> None:
         if trouble is not None and self.trouble is None:
-            log.error("the chain stands: %s, at every endpoint that answers", trouble)
+            log.error("no endpoint that answers follows the chain: %s", trouble)
         if trouble is None and self.trouble is not None:
-            log.info("the chain makes blocks again")
+            log.info("the chain is followed again")
         self.trouble = trouble
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ class MisbehavingNode:
         drop_after: methods that reach the node and whose answer is lost together with the connection.
         standing: the newest block stays what it was when this was set.
         answer: answers in the node's place.
+        told: what becomes of each notification; None loses it together with the connection.
         asked: how often each method was asked for.
     """
 
@@ -42,6 +43,7 @@ class MisbehavingNode:
         self.drop_after: set[str] = set()
         self.standing = False
         self.answer: Answer = lambda request: None
+        self.told: Callable[[Any], Any] = lambda notification: notification
         self.asked: Counter[str] = Counter()
         self.open = 0
 
@@ -100,6 +102,12 @@ class MisbehavingNode:
                         self.drop_after.discard(request["method"])
                         client.transport.abort()
                         return
+                if request is None:
+                    message = self.told(message)
+                    if message is None:
+                        client.transport.abort()
+                        return
+                    text = json.dumps(message)
                 await client.send(text, text=True)
 
 

@@ -78,6 +78,16 @@ async def test_a_node_that_freezes_in_the_middle_of_a_call_is_left_for_the_next(
     assert proxy.asked["state_call"] == 1
 
 
+async def test_a_node_that_breaks_the_connection_is_left_for_the_next_at_once(
+    around: Parties, proxy: MisbehavingNode
+) -> None:
+    chain = around.chain(proxy.url, around.node.url)
+    await chain.head()
+    proxy.drop_after = {"state_call"}
+    assert len(await chain.neurons()) == 2
+    assert proxy.asked["state_call"] == 1
+
+
 async def test_a_node_that_recovers_is_used_again_with_a_new_connection(
     around: Parties, proxy: MisbehavingNode
 ) -> None:
@@ -176,8 +186,36 @@ async def test_weights_whose_answer_is_lost_are_not_called_refused(
     assert await chain.weights() == {0: {1: 65535}}
 
 
+async def test_weights_whose_inclusion_is_not_heard_of_are_not_called_refused(
+    around: Parties, proxy: MisbehavingNode
+) -> None:
+    chain = around.chain(proxy.url, wallet=around.validator)
+    proxy.told = lambda notification: None
+    with pytest.raises(OutcomeUnknown, match="setting weights"):
+        await chain.set_weights({1: 65535})
+    assert await chain.weights() == {0: {1: 65535}}
+
+
+@pytest.mark.parametrize(
+    "status", ["dropped", "invalid", {"usurped": "0x00"}, {"retracted": "0x00"}, "finalityTimeout"]
+)
+async def test_an_extrinsic_that_the_node_lost_sight_of_may_still_be_on_chain(
+    around: Parties, proxy: MisbehavingNode, status: object
+) -> None:
+    def lose_sight(notification: Request) -> Request:
+        params = {**notification["params"], "result": status}
+        return {**notification, "params": params}
+
+    chain = around.chain(proxy.url, wallet=around.validator)
+    proxy.told = lose_sight
+    with pytest.raises(OutcomeUnknown):
+        await chain.set_weights({1: 65535})
+    await chain.set_commitment(b"root")
+    assert around.nonce(around.validator) == 2, "the commitment was looked up, and not sent twice"
+
+
 def standing(caplog: pytest.LogCaptureFixture) -> int:
-    return caplog.text.count("the chain stands")
+    return caplog.text.count("no endpoint that answers follows the chain")
 
 
 async def test_an_endpoint_whose_head_stands_is_left_for_one_that_is_ahead(
@@ -228,7 +266,7 @@ async def test_a_chain_that_stands_everywhere_is_told_once_and_so_is_its_return(
         await around.blocks()
         await chain.head()
     assert chain.trouble is None
-    assert "makes blocks again" in caplog.text
+    assert "the chain is followed again" in caplog.text
 
 
 async def test_the_others_are_compared_with_once_a_minute_and_not_at_every_call(
