@@ -38,6 +38,7 @@ class _Substrate(RpcSubstrate):
         self._given_up = False
         self._sockets: list[Any] = []
         self._opened: list[SubstrateConnection] = []
+        self.submissions = 0
 
     def _interface(self, endpoint: str, fallbacks: list[str]) -> SubstrateConnection:
         # One failure ends it: which endpoint is next is not the SDK's to decide.
@@ -69,6 +70,10 @@ class _Substrate(RpcSubstrate):
             leave_behind(asyncio.create_task(opened.close()))
         self._opened.clear()
 
+    async def _submit_and_report(self, *extrinsic: Any, **terms: Any) -> ExtrinsicResult:
+        self.submissions += 1
+        return await super()._submit_and_report(*extrinsic, **terms)
+
     def _failed_submit(self, error: Exception, signer_address: str) -> ExtrinsicResult:
         """Raises OutcomeUnknown: the node did not say that it refused."""
         result = super()._failed_submit(error, signer_address)
@@ -89,6 +94,11 @@ class ChainConnection:
         self.endpoint = endpoint
         self._substrate = _Substrate(endpoint, dial)
         self.client: Any = bt.Client(endpoint.url, substrate=self._substrate)
+
+    @property
+    def submissions(self) -> int:
+        """How many extrinsics were handed to the node, or were about to be."""
+        return self._substrate.submissions
 
     async def open(self) -> None:
         """Connect. What the SDK raises passes through."""

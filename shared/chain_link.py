@@ -71,6 +71,7 @@ class ChainLink:
         self._head = self._new_watch()
         self._compared_at_s: float | None = None
         self._opening = asyncio.Lock()
+        self._last_failure = ""
         self.trouble: str | None = None
 
     def _new_watch(self) -> HeadWatch:
@@ -97,19 +98,22 @@ class ChainLink:
         return await self._attempt(what, call)
 
     async def write(self, what: str, call: Read[T]) -> T:
-        """What `call` returns, asked of one endpoint once.
+        """What `call`, which sends an extrinsic, returns, asked of one endpoint once.
 
         Raises:
             OutcomeUnknown: it may have been done.
-            ChainUnavailable: it was not begun.
+            ChainUnavailable: nothing was sent.
             ChainError: the chain refused it.
         """
         connection = await self._connected(what)
+        before = connection.submissions
         try:
             return await self._ask(connection, what, self._deadlines.write_s, call)
         except OutcomeUnknown:
             raise
         except ChainUnavailable as error:
+            if connection.submissions == before:
+                raise
             raise OutcomeUnknown(str(error)) from error
 
     async def _attempt(self, what: str, call: Read[T]) -> T:
@@ -122,7 +126,8 @@ class ChainLink:
                 if endpoint is None:
                     rest_s = self._pool.resting_s()
                     raise ChainUnavailable(
-                        f"{what} failed: no endpoint answers; the next is tried in {rest_s:.0f} s"
+                        f"{what} failed: no endpoint answers; the next is tried in {rest_s:.0f} s; "
+                        f"last, {self._last_failure}"
                     )
                 self._connection = await self._open(what, endpoint)
                 self._head = self._new_watch()
@@ -136,7 +141,7 @@ class ChainLink:
             opened = True
         except SDK_FAILURES as error:
             self._pool.failed(endpoint)
-            raise unavailable(what, endpoint, error) from error
+            raise self._noted(unavailable(what, endpoint, error)) from error
         finally:
             if not opened:
                 connection.give_up()
@@ -157,9 +162,13 @@ class ChainLink:
             if is_word_of_the_chain(error):
                 raise refused(what, error) from error
             self._drop(connection)
-            raise unavailable(what, connection.endpoint, error) from error
+            raise self._noted(unavailable(what, connection.endpoint, error)) from error
         self._pool.worked(connection.endpoint)
         return answer
+
+    def _noted(self, failure: ChainUnavailable) -> ChainUnavailable:
+        self._last_failure = str(failure)
+        return failure
 
     def _leave(self) -> None:
         if self._connection is not None:

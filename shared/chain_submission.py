@@ -41,6 +41,10 @@ def nonce_owner(hotkey: str) -> asyncio.Lock:
     return lock
 
 
+async def _newest(client: Any) -> int:
+    return int(await client.block())
+
+
 class Submissions:
     """Sends for one hotkey."""
 
@@ -60,6 +64,8 @@ class Submissions:
         """
         async with nonce_owner(self._hotkey):
             for attempt in range(1, ATTEMPTS + 1):
+                # A connection that has died since it was last used is noticed here, and not in mid-submit.
+                await self._link.read(f"{what}: reaching the chain", _newest)
                 try:
                     await self._link.write(what, lambda client: self._once(client, what, submit))
                     return

@@ -112,7 +112,8 @@ async def test_an_endpoint_that_fails_again_and_again_rests_and_callers_are_told
     for _ in range(3):
         with pytest.raises(ChainUnavailable):
             await chain.head()
-    with pytest.raises(ChainUnavailable, match=r"no endpoint answers; the next is tried in \d+ s"):
+    words = r"no endpoint answers; the next is tried in \d+ s; last, .* failed at ws://127\.0\.0\.1:9: "
+    with pytest.raises(ChainUnavailable, match=words):
         await chain.head()
 
 
@@ -178,6 +179,27 @@ async def test_a_submission_that_never_reached_the_node_is_sent_again(
     await chain.set_commitment(b"root")
     assert proxy.asked[SUBMIT] == 1
     assert (await chain.commitments())[around.miner.hotkey.ss58_address] == b"root"
+
+
+async def test_a_node_that_fails_before_anything_was_sent_leaves_nothing_unknown(
+    around: Parties, proxy: MisbehavingNode
+) -> None:
+    chain = around.chain(proxy.url, wallet=around.validator)
+    proxy.silent_on = {"account_nextIndex"}
+    with pytest.raises(ChainUnavailable) as failed:
+        await chain.set_weights({1: 65535})
+    assert not isinstance(failed.value, OutcomeUnknown)
+    assert around.nonce(around.validator) == 0
+
+
+async def test_a_connection_that_died_unnoticed_costs_a_submission_nothing(
+    around: Parties, proxy: MisbehavingNode
+) -> None:
+    chain = around.chain(proxy.url, around.node.url, wallet=around.validator)
+    await chain.head()
+    proxy.silent = True
+    await chain.set_weights({1: 65535})
+    assert await chain.weights() == {0: {1: 65535}}
 
 
 async def test_weights_whose_answer_is_lost_are_not_called_refused(
