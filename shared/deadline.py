@@ -5,16 +5,13 @@ cancellation, or waits for the network while it cleans up, keeps it waiting with
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
-_left_behind: set[asyncio.Task[Any]] = set()
-"""Tasks whose end nobody waits for: a task that nothing refers to may vanish while it runs."""
+_running: set[asyncio.Task[Any]] = set()
+"""Tasks whose end nobody may be waiting for: a task that nothing refers to may vanish while it runs."""
 
 
 async def within(deadline_s: float, call: Coroutine[Any, Any, T]) -> T:
@@ -25,24 +22,24 @@ async def within(deadline_s: float, call: Coroutine[Any, Any, T]) -> T:
         TimeoutError: the deadline passed.
     """
     task = asyncio.create_task(call)
+    leave_behind(task)
     try:
         await asyncio.wait({task}, timeout=deadline_s)
         if not task.done():
             raise TimeoutError(f"no answer in {deadline_s:g} s")
         return task.result()
     finally:
-        if not task.done():
-            task.cancel()
-            leave_behind(task)
+        task.cancel()
 
 
 def leave_behind(task: asyncio.Task[Any]) -> None:
-    """Let a task run to its end unwatched."""
-    _left_behind.add(task)
-    task.add_done_callback(_forget)
+    """Let a task run to its end, whether somebody waits for it or not."""
+    _running.add(task)
+    task.add_done_callback(_ended)
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    _left_behind.discard(task)
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("what was left behind ended with %r", task.exception())
+def _ended(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        # Looked at, so that asyncio does not complain of what nobody is left to hear.
+        task.exception()

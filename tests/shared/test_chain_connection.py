@@ -1,6 +1,7 @@
 """Giving a connection up, whatever the SDK swallows: a socket of ours in the place of the network."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -165,3 +166,25 @@ async def test_the_end_of_the_caller_is_passed_on_and_not_waited_for() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     await asyncio.wait_for(cancelled.wait(), UNHURRIED_S)
+
+
+async def test_a_failure_that_comes_together_with_the_callers_end_is_not_complained_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fail = asyncio.Event()
+
+    async def call() -> None:
+        await fail.wait()
+        raise SubstrateRequestException("no")
+
+    caller = asyncio.create_task(within(UNHURRIED_S, call()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    fail.set()
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises((asyncio.CancelledError, SubstrateRequestException)):
+        await caller
+    del caller
+    gc.collect()
+    assert caplog.records == []
