@@ -143,6 +143,7 @@ async def test_nonsense_is_trouble_of_one_endpoint_and_the_next_is_asked(
         await chain.weights()
 
     alone, with_another = around.chain(proxy.url), around.chain(proxy.url, around.node.url)
+    await all_calls(alone)
     await all_calls(with_another)
     proxy.answer = lambda request: nonsense.replace("ID", json.dumps(request["id"]))
     words_of_a_node = '"error"' in nonsense or "null" in nonsense
