@@ -12,6 +12,9 @@ that idled is often simply gone."""
 LONGEST_REST_S = 15.0
 """Longer than a block, and short enough that a chain which is back is noticed at once."""
 
+_MOST_PATIENT = 6
+"""Failures from which on the rest is the longest."""
+
 
 @dataclass
 class _Record:
@@ -57,10 +60,14 @@ class EndpointPool:
         self._records[endpoint].failures = 0
         self._preferred = endpoint
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """The endpoint did not: the next is to be tried, and this one rests, longer each time."""
+    def failed(self, endpoint: Endpoint, told_to_wait: bool = False) -> None:
+        """The endpoint did not: the next is to be tried, and this one rests, longer each time.
+
+        Args:
+            told_to_wait: it said that it is asked too much; then it rests longest.
+        """
         record = self._records[endpoint]
-        record.failures += 1
+        record.failures = max(record.failures + 1, _MOST_PATIENT * told_to_wait)
         record.ready_at_s = self._clock() + self._rest_s(record.failures)
         if endpoint == self._preferred:
             place = self._endpoints.index(endpoint) + 1

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bittensor.result import RpcPolicyError
+
 from shared.chain_connection import ChainConnection
 from shared.chain_endpoints import EndpointPool
 from shared.chain_failures import (
@@ -140,7 +142,7 @@ class ChainLink:
             await within(self._deadlines.open_s, connection.open())
             opened = True
         except SDK_FAILURES as error:
-            self._pool.failed(endpoint)
+            self._pool.failed(endpoint, told_to_wait=isinstance(error, RpcPolicyError))
             raise self._noted(unavailable(what, endpoint, error)) from error
         finally:
             if not opened:
@@ -161,7 +163,7 @@ class ChainLink:
         except SDK_FAILURES as error:
             if is_word_of_the_chain(error):
                 raise refused(what, error) from error
-            self._drop(connection)
+            self._drop(connection, told_to_wait=isinstance(error, RpcPolicyError))
             raise self._noted(unavailable(what, connection.endpoint, error)) from error
         self._pool.worked(connection.endpoint)
         return answer
@@ -174,11 +176,11 @@ class ChainLink:
         if self._connection is not None:
             self._drop(self._connection)
 
-    def _drop(self, connection: ChainConnection) -> None:
+    def _drop(self, connection: ChainConnection, told_to_wait: bool = False) -> None:
         connection.give_up()
         if self._connection is connection:
             self._connection = None
-            self._pool.failed(connection.endpoint)
+            self._pool.failed(connection.endpoint, told_to_wait)
 
     async def saw_head(self, number: int, timestamp_ms: int | None = None) -> bool:
         """Note the newest block of the endpoint in use. True: another endpoint is ahead, and is used now.

@@ -58,6 +58,14 @@ def test_one_failure_is_tried_again_at_once_and_more_rest_longer_each_time() -> 
     assert rests == [1, 2, 4, 8, LONGEST_REST_S, LONGEST_REST_S, LONGEST_REST_S, LONGEST_REST_S]
 
 
+def test_an_endpoint_that_asks_for_patience_rests_longest_at_once() -> None:
+    endpoints, _ = pool(A, B)
+    endpoints.failed(A, told_to_wait=True)
+    assert endpoints.next() == B
+    endpoints.failed(B, told_to_wait=True)
+    assert endpoints.resting_s() == LONGEST_REST_S
+
+
 def test_an_answer_ends_the_patience() -> None:
     endpoints, _ = pool(A)
     for _ in range(5):

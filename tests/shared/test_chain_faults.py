@@ -4,12 +4,16 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from localnet.chain_node.genesis import put_hyperparameter
 from localnet.chain_node.ledger import Ledger
+from localnet.chain_node.node import listening_url
 from shared.chain import SubtensorChain
 from shared.errors import ChainError, ChainUnavailable, OutcomeUnknown
 from tests.localnet.chain_node.running_node import NETUID
@@ -307,6 +311,29 @@ async def test_the_others_are_compared_with_once_a_minute_and_not_at_every_call(
             await chain.head()
             around.time.pass_s(1)
         assert other.asked["chain_getHeader"] == 1
+
+
+async def test_a_node_that_is_asked_too_much_is_not_asked_again_at_once(around: Parties) -> None:
+    asked = 0
+
+    def refuse(connection: ServerConnection, request: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "slow down")
+
+    async def never(connection: ServerConnection) -> None:
+        raise AssertionError("no connection is let in")
+
+    async with serve(never, "127.0.0.1", 0, process_request=refuse) as server:
+        chain = around.chain(listening_url(server))
+        for _ in range(3):
+            with pytest.raises(ChainUnavailable, match=r"HTTP 429.*slow down"):
+                await chain.head()
+        assert asked == 1
+        around.time.pass_s(15)
+        with pytest.raises(ChainUnavailable):
+            await chain.head()
+        assert asked == 2
 
 
 async def test_what_was_given_up_leaves_no_task_and_no_connection_behind(
