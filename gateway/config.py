@@ -44,7 +44,7 @@ class GatewayConfig:
     host: str = setting("0.0.0.0", "address to listen on")
     port: int = setting(8081, "port to listen on", check=is_port)
     netuid: int = setting(97, "subnet", check=between(0, 65535))
-    network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
+    network: str = setting("finney", "chain: finney, test, local, or ws:// or wss:// addresses with commas")
     discover: bool = setting(False, "find miners on the metagraph")
     miners: tuple[str, ...] = setting((), "list ip:port=hotkey,… to use instead of --discover")
     miners_file: Path | None = setting(

@@ -34,13 +34,20 @@ class MinerSource(Protocol):
 
 
 class MetagraphSource:
-    """The subnet's neurons, the gateway's own hotkey left out."""
+    """The subnet's neurons, the gateway's own hotkey left out.
+
+    A subnet that has had neurons and has none is a node that answers wrongly, and not believed.
+    """
 
     def __init__(self, chain: Chain, own_hotkey: str) -> None:
         self._chain, self._own_hotkey = chain, own_hotkey
+        self._had_neurons = False
 
     async def listings(self) -> Sequence[MinerListing]:
         neurons = await self._chain.neurons()
+        if self._had_neurons and not neurons:
+            raise ChainError("the chain shows no neuron at all, where there were some")
+        self._had_neurons = bool(neurons)
         return [MinerListing(n.uid, n.hotkey, n.axon) for n in neurons if n.hotkey != self._own_hotkey]
 
 
@@ -100,7 +107,11 @@ class Discovery:
             log.info("the list of miners can be read again")
         self.chain_error = None
         self._read_at_s = self._clock.monotonic_s()
+        known = [MinerListing(one.uid, one.hotkey, one.endpoint.url) for one in self._table.all()]
         self._table.update(listings)
+        now = [MinerListing(one.uid, one.hotkey, one.endpoint.url) for one in self._table.all()]
+        for words in changes(known, now):
+            log.info("%s", words)
 
     async def _ask(self, miner: KnownMiner) -> None:
         endpoint = miner.endpoint
@@ -114,3 +125,21 @@ class Discovery:
     def list_age_s(self) -> float | None:
         """Seconds since the list was last read; None before the first time."""
         return None if self._read_at_s is None else self._clock.monotonic_s() - self._read_at_s
+
+
+def changes(before: Sequence[MinerListing], after: Sequence[MinerListing]) -> list[str]:
+    """What differs between two lists, in words, hotkey by hotkey."""
+    old, new = ({one.hotkey: one for one in listings} for listings in (before, after))
+    gone = [
+        f"miner {one.uid} ({hotkey}) has left the list" for hotkey, one in old.items() if hotkey not in new
+    ]
+    both = [(old[hotkey], one) for hotkey, one in new.items() if hotkey in old]
+    moved = [
+        f"miner {now.uid} ({now.hotkey}) has moved from {was.axon} to {now.axon}"
+        for was, now in both
+        if was.axon != now.axon
+    ]
+    seated = [
+        f"{now.hotkey} is miner {now.uid}, and was miner {was.uid}" for was, now in both if was.uid != now.uid
+    ]
+    return gone + moved + seated

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from miners.config import MinerConfig
-from shared.addresses import is_callable_address
+from shared.addresses import host_and_port, is_callable_address
 from shared.chain import is_local_network
 from shared.errors import ConfigError
 
@@ -26,7 +26,7 @@ class AxonAddress:
     @property
     def text(self) -> str:
         """As `Neuron.axon` gives it."""
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return host_and_port(self.ip, self.port)
 
 
 def default_route_address() -> str | None:
@@ -39,24 +39,60 @@ def default_route_address() -> str | None:
         return str(probe.getsockname()[0])
 
 
-def axon_address(
-    config: MinerConfig, own_address: Callable[[], str | None] = default_route_address
-) -> AxonAddress:
+def address_of_name(name: str) -> str | None:
+    """The first address that a host name leads to; None when it leads nowhere now. Waits for the resolver."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return None
+    return str(found[0][4][0]) if found else None
+
+
+@dataclass(frozen=True)
+class AddressSources:
+    """Where this machine's address is learnt, so that tests say what it is."""
+
+    own: Callable[[], str | None] = default_route_address
+    named: Callable[[str], str | None] = address_of_name
+
+
+_SOURCES = AddressSources()
+
+
+def axon_address(config: MinerConfig, sources: AddressSources = _SOURCES) -> AxonAddress:
     """The named address; else loopback on a local network, and this machine's own on any other.
 
+    What it gives may change while the miner runs: a machine gets another address, a name another owner.
+
     Raises:
-        ConfigError: this machine's own address is not one that others can call, and no other is named.
+        ConfigError: the address is not one that others can call, and no other is named.
     """
     port = config.port if config.axon_port is None else config.axon_port
-    if config.axon_ip is not None:
+    local = is_local_network(config.network)
+    if config.axon_ip is None:
+        return AxonAddress(LOOPBACK if local else _own_address(config, sources), port)
+    try:
         return AxonAddress(str(ip_address(config.axon_ip)), port)
-    if is_local_network(config.network):
-        return AxonAddress(LOOPBACK, port)
-    own = own_address()
+    except ValueError:
+        return AxonAddress(_named_address(config.axon_ip, local, sources), port)
+
+
+def _own_address(config: MinerConfig, sources: AddressSources) -> str:
+    own = sources.own()
     if own is None or not is_callable_address(own, allow_local=False):
         raise ConfigError(
             f"gateways can't call this machine at {own or 'any address'}, which is private; "
             f"pass --axon-ip with the public address that leads to port {config.port} here, and --axon-port "
             "when it is another port there"
         )
-    return AxonAddress(own, port)
+    return own
+
+
+def _named_address(name: str, local: bool, sources: AddressSources) -> str:
+    found = sources.named(name)
+    if found is None or not is_callable_address(found, allow_local=local):
+        raise ConfigError(
+            f"--axon-ip {name} leads to {found or 'no address'}, at which gateways can't call this machine; "
+            "let the name lead to its public address"
+        )
+    return found

@@ -20,13 +20,15 @@ CHALLENGE_WINDOW_S = 7800.0
 attempts, five of 60 s with 44 s between them."""
 
 _SS58 = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,50}")
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
 
 
-def _is_ip(value: str) -> str | None:
+def _is_host(value: str) -> str | None:
     try:
         ip_address(value)
     except ValueError:
-        return "it must be an IP address, not a name"
+        if not _HOST_NAME.fullmatch(value):
+            return "it must be an IP address or a host name, without a port"
     return None
 
 
@@ -47,14 +49,16 @@ class MinerConfig:
     host: str = setting("0.0.0.0", "address to listen on")
     port: int = setting(8091, "port to listen on", check=is_port)
     axon_ip: str | None = setting(
-        None, "IP address to publish on chain, when it is not this machine's", _is_ip
+        None,
+        "IP address to publish on chain, when it is not this machine's, or a name that leads to it",
+        _is_host,
     )
     axon_port: int | None = setting(None, "port to publish on chain, when it is not --port", check=is_port)
     wallet: str = setting("miner", "wallet name")
     hotkey: str = setting("default", "hotkey name in the wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of the wallets")
     netuid: int = setting(97, "subnet", check=between(0, 65535))
-    network: str = setting("finney", "chain: finney, test, local or a ws:// address")
+    network: str = setting("finney", "chain: finney, test, local, or ws:// or wss:// addresses with commas")
     allow_hotkeys: tuple[str, ...] = setting(
         (), "hotkeys to serve besides validators with a permit, separated by commas", check=_are_hotkeys
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from miners.admission import Admission
-from miners.axon_address import AxonAddress, axon_address
+from miners.axon_address import axon_address
 from miners.commitment_log import CommitmentLog
 from miners.commitment_store import CommitmentStore
 from miners.config import MinerConfig
@@ -40,7 +40,6 @@ class PreparedMiner:
     config: MinerConfig
     wallet: object
     signer: Signer
-    axon: AxonAddress
     admission: Admission
     calibration_file: Path
     calibration: Calibration
@@ -79,7 +78,6 @@ def prepare(config: MinerConfig) -> PreparedMiner:
         config=config,
         wallet=wallet,
         signer=signer,
-        axon=axon,
         admission=Admission(config.allow_hotkeys, neurons),
         calibration_file=calibration_file.resolve(),
         calibration=calibration,

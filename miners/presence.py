@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from miners.admission import Admission
 from miners.axon_address import AxonAddress
 from shared.chain import Chain, Neuron
-from shared.errors import ChainError
+from shared.errors import ChainError, ConfigError, RateLimited
 
 log = logging.getLogger(__name__)
 
@@ -16,10 +16,19 @@ REFRESH_S = 60.0
 
 
 class Presence:
-    """Reads the metagraph again and again, and acts on what it shows."""
+    """Reads the metagraph again and again, and acts on what it shows.
 
-    def __init__(self, chain: Chain, hotkey: str, axon: AxonAddress, admission: Admission) -> None:
-        self._chain, self._hotkey, self._axon, self._admission = chain, hotkey, axon, admission
+    Args:
+        address: where this miner can be called now; asked anew each time. May wait for a resolver.
+            Raises ConfigError when that can't be said.
+    """
+
+    def __init__(
+        self, chain: Chain, hotkey: str, address: Callable[[], AxonAddress], admission: Admission
+    ) -> None:
+        self._chain, self._hotkey, self._address, self._admission = chain, hotkey, address, admission
+        self._axon: AxonAddress | None = None
+        self._free_at_block = 0
         self._registered = True
 
     async def refresh(self) -> None:
@@ -32,15 +41,35 @@ class Presence:
         self._admission.update(neurons)
         own = next((neuron for neuron in neurons if neuron.hotkey == self._hotkey), None)
         self._note_registration(own)
-        if own is not None and own.axon != self._axon.text:
-            await self._publish(own, neurons)
+        axon = await self._current_axon()
+        if own is not None and axon is not None and own.axon != axon.text:
+            await self._publish(own, axon)
 
-    async def _publish(self, own: Neuron, neurons: Sequence[Neuron]) -> None:
-        log.info("publishing the axon %s of uid %d (the chain shows %s)", self._axon.text, own.uid, own.axon)
-        await self._chain.serve_axon(self._axon.ip, self._axon.port)
+    async def _current_axon(self) -> AxonAddress | None:
+        try:
+            axon = await asyncio.to_thread(self._address)
+        except ConfigError as error:
+            log.warning("the axon stays %s: %s", self._axon.text if self._axon else "as it is", error)
+            return self._axon
+        if self._axon is not None and axon != self._axon:
+            log.warning("this miner's address has changed from %s to %s", self._axon.text, axon.text)
+        self._axon = axon
+        return axon
+
+    async def _publish(self, own: Neuron, axon: AxonAddress) -> None:
+        if self._free_at_block and (await self._chain.head()).number < self._free_at_block:
+            return
+        log.info("publishing the axon %s of uid %d (the chain shows %s)", axon.text, own.uid, own.axon)
+        try:
+            await self._chain.serve_axon(axon.ip, axon.port)
+        except RateLimited as error:
+            self._free_at_block = error.free_at_block
+            log.warning("the axon %s is published at block %d: %s", axon.text, error.free_at_block, error)
+            return
+        self._free_at_block = 0
         log.info(
             "the axon %s is published; %d validators may call",
-            self._axon.text,
+            axon.text,
             self._admission.number_of_validators,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from miners.config import MinerConfig
 from miners.errors import NotRegistered
-from shared.chain import Chain, Neuron
+from shared.chain import Chain, Neuron, first_network
 from shared.errors import ChainUnavailable
 
 log = logging.getLogger(__name__)
@@ -46,5 +46,5 @@ def own_neuron(neurons: Sequence[Neuron], hotkey: str, config: MinerConfig) -> N
     raise NotRegistered(
         f"the hotkey {hotkey} is not registered on subnet {config.netuid} of {config.network}; "
         f"register it with: btcli subnets register --netuid {config.netuid} --wallet {config.wallet} "
-        f"--hotkey {config.hotkey} --network {config.network}"
+        f"--hotkey {config.hotkey} --network {first_network(config.network)}"
     )

@@ -40,6 +40,11 @@ def is_callable_address(host: str, allow_local: bool) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def host_and_port(host: str, port: int) -> str:
+    """As the metagraph shows an axon: IPv6 addresses are bracketed."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def base_url(host: str, port: int) -> str:
-    """The http URL of a peer; IPv6 addresses are bracketed."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """The http URL of a peer."""
+    return f"http://{host_and_port(host, port)}"

@@ -6,7 +6,9 @@
     ├── SignatureMismatch      a signature is missing, malformed or by another key
     ├── CommitmentMismatch     an opening does not lead to the committed Merkle root
     ├── ChainError             the chain refused a call, for a reason it named
+    │   ├── RateLimited        it takes the call again from a block that is known
     │   └── ChainUnavailable   the chain could not be reached or did not answer in time
+    │       └── OutcomeUnknown an extrinsic was sent, and may be on chain or not
     ├── StoreError             the object store failed or refused
     │   ├── ObjectMissing      no object of that name
     │   └── ObjectExists       a create-only write met an existing object
@@ -51,8 +53,24 @@ class ChainError(ConstantinopleError):
         self.code = code
 
 
+class RateLimited(ChainError):
+    """The chain takes this call of this hotkey only every so many blocks.
+
+    Attributes:
+        free_at_block: the first block in which it may be made again.
+    """
+
+    def __init__(self, message: str, code: str, free_at_block: int) -> None:
+        super().__init__(message, code)
+        self.free_at_block = free_at_block
+
+
 class ChainUnavailable(ChainError):
     """The chain could not be reached, or did not answer in time."""
+
+
+class OutcomeUnknown(ChainUnavailable):
+    """An extrinsic was sent and its answer lost: look at the chain before it is sent again."""
 
 
 class StoreError(ConstantinopleError):

@@ -22,7 +22,7 @@ class AuditConfig:
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(8082, "port to listen on", check=is_port)
     netuid: int = setting(97, "subnet", check=between(0, 65535))
-    network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
+    network: str = setting("finney", "chain: finney, test, local, or ws:// or wss:// addresses with commas")
     wallet: str = setting("validator", "wallet whose hotkey signs challenges, weights and epochs")
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")

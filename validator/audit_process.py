@@ -102,7 +102,8 @@ class AuditValidator:
         )
         source = str(config.records_folder.resolve())
         self._follower = RecordFollower(RecordReader(config.records_folder), source, self.requests)
-        self._blocks, self._metagraph = BlockWindow(around.chain), Metagraph(around.chain)
+        self._blocks = BlockWindow(around.chain)
+        self._metagraph = Metagraph(around.chain, around.signer.ss58_address)
         self._audits = AuditLoop(
             self.requests,
             around.auditor,

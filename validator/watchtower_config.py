@@ -28,7 +28,7 @@ class WatchtowerConfig:
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
     netuid: int = setting(97, "subnet", check=between(0, 65535))
-    network: str = setting("finney", "chain: finney, test, local, or a ws:// or wss:// address")
+    network: str = setting("finney", "chain: finney, test, local, or ws:// or wss:// addresses with commas")
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the watchtower's state")
     calibration: str | None = setting(
         None, "calibration file, or URL of a gateway that serves it, to check the p-values of audits with"

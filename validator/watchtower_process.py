@@ -128,7 +128,7 @@ class Watchtower:
         newest = await asyncio.to_thread(self.weights.newest)
         state = newest.state if newest else "skipped"
         log.info("the weights of epoch %d: %s", found.epoch, state)
-        return 0 if state in ("set", "skipped") else 1
+        return 0 if state in ("set", "committed", "skipped") else 1
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Follow until `stop` is set; returns False when a part failed instead."""

@@ -1,17 +1,20 @@
-"""Brings waiting weights onto the chain, however often that takes.
+"""Brings waiting weights onto the chain, however often that takes, and sees that they are there.
 
-Before anything is sent, it is noted with the newest block. After an outcome that is not known, the
-chain tells: a hotkey's `last_update` moves when its weights, or its commitment to them, are accepted. On
-a subnet with commit-reveal the weights themselves appear only later, when the chain reveals them.
+Before anything is sent, it is noted with the newest block. After an outcome that is not known, the chain
+tells: a hotkey's `last_update` moves when its weights, or its commitment to them, are accepted, and then
+there is a row or a commitment. Until the era of what was sent is over, nothing is sent again.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
-from shared.chain import Block, Chain, Neuron
-from shared.errors import ChainError, ChainUnavailable
+from shared.chain import Block, Neuron
+from shared.chain_refusals import Refusal, refusal_of
+from shared.chain_submission import ERA_BLOCKS
+from shared.errors import ChainError, ChainUnavailable, OutcomeUnknown
+from validator.weight_readback import Commit, Different, Row, Seen, look
+from validator.weight_readback import WeightChain as WeightChain
 from validator.weight_state import EpochWeights, WeightQueue, WeightState
 
 log = logging.getLogger(__name__)
@@ -19,25 +22,14 @@ log = logging.getLogger(__name__)
 RETRY_BLOCKS = 25
 """Blocks between attempts when only the operator can help (5 minutes)."""
 
-SETTLE_BLOCKS = 3
-"""Blocks that an extrinsic of unknown outcome gets to be included before it is sent again."""
+SETTLE_BLOCKS = ERA_BLOCKS + 8
+"""Blocks after which an extrinsic of unknown outcome can't be included any more: its era, and eight blocks in
+which it was built after the newest block was read."""
 
-RATE_CODES = frozenset(
-    {"rate_limited", "SettingWeightsTooFast", "CommittingWeightsTooFast", "RateLimitExceeded"}
-)
-UNREGISTERED_CODES = frozenset(
-    {"not_registered", "HotKeyNotRegisteredInSubNet", "HotKeyNotRegisteredInNetwork", "UidNotFound"}
-)
-PERMIT_CODES = frozenset({"not_authorized", "NeuronNoValidatorPermit"})
-STAKE_CODES = frozenset({"insufficient_balance", "NotEnoughStakeToSetWeights", "StakeAmountTooLow"})
+REVEAL_LOOK_BLOCKS = 25
+"""Blocks between two looks whether the chain has revealed committed weights."""
 
-
-class WeightChain(Chain, Protocol):
-    """The chain, and how often it takes weights."""
-
-    async def weights_rate_limit(self) -> int:
-        """Blocks that must lie between two settings of weights by one hotkey."""
-        ...
+_PASSING = frozenset({Refusal.BAD_NONCE, Refusal.NEXT_BLOCK, Refusal.REBUILD})
 
 
 class WeightSetter:
@@ -55,32 +47,32 @@ class WeightSetter:
         Raises:
             ChainUnavailable: the chain can't be reached; call again later.
         """
-        waiting = await asyncio.to_thread(self._queue.waiting)
-        if waiting is None:
+        newest = await asyncio.to_thread(self._queue.newest)
+        if newest is None or newest.state not in ("pending", "sending", "committed"):
             return
         head = await self._chain.head()
-        if waiting.epoch == self._attempted_epoch and head.number < self._resume_at_block:
+        if newest.epoch == self._attempted_epoch and head.number < self._resume_at_block:
             return
-        self._attempted_epoch = waiting.epoch
+        self._attempted_epoch = newest.epoch
         try:
-            await self._advance(waiting, head)
+            await self._advance(newest, head)
         except ChainUnavailable:
             raise
         except ChainError as error:
-            await self._explain(waiting, head, error)
+            await self._explain(newest, head, error)
 
     async def _advance(self, waiting: EpochWeights, head: Block) -> None:
         neurons = await self._chain.neurons()
-        own = next((neuron for neuron in neurons if neuron.hotkey == self._hotkey), None)
-        if own is None:
-            raise ChainError(f"{self._hotkey} is not registered", "not_registered")
-        if waiting.sent_at_block is not None:
-            if own.last_update > waiting.sent_at_block:
-                await self._confirm(waiting, own.uid, own.last_update)
+        own = self._own(neurons)
+        if waiting.sent_at_block is not None and own.last_update > waiting.sent_at_block:
+            seen = await self._look(waiting, own.uid)
+            if not isinstance(seen, Different):
+                await self._confirm(waiting, seen, head)
                 return
-            if head.number < waiting.sent_at_block + SETTLE_BLOCKS:
-                self._resume_at_block = waiting.sent_at_block + SETTLE_BLOCKS
-                return
+            await self._tell_lost(waiting, seen)
+        elif waiting.state == "sending" and head.number < (waiting.sent_at_block or 0) + SETTLE_BLOCKS:
+            self._resume_at_block = head.number + 1
+            return
         weights = _still_held(waiting, neurons)
         if not weights:
             gone = "every miner that earned has left the subnet"
@@ -88,6 +80,33 @@ class WeightSetter:
             log.warning("the weights of epoch %d are not set: %s", waiting.epoch, gone)
         elif not await self._must_wait(waiting, own, head):
             await self._send(waiting, weights, own.uid, head)
+
+    def _own(self, neurons: Sequence[Neuron]) -> Neuron:
+        own = next((neuron for neuron in neurons if neuron.hotkey == self._hotkey), None)
+        if own is None:
+            raise ChainError(f"{self._hotkey} is not registered", "not_registered")
+        return own
+
+    async def _look(self, waiting: EpochWeights, uid: int) -> Seen:
+        """What is on chain of what was sent, also of miners that have left since."""
+        sent = {entry.uid: entry.weight for entry in waiting.entries}
+        seen = await look(self._chain, sent, uid, self._hotkey, waiting.sent_at_block or 0)
+        if isinstance(seen, Different):
+            held = _still_held(waiting, await self._chain.neurons())
+            if held and held != sent:
+                return await look(self._chain, held, uid, self._hotkey, waiting.sent_at_block or 0)
+        return seen
+
+    async def _tell_lost(self, waiting: EpochWeights, seen: Different) -> None:
+        """What was sent did not take effect, although this hotkey's weights have changed."""
+        if waiting.state == "pending":
+            return
+        if waiting.state == "committed":
+            reason = f"the chain dropped the commitment to them without revealing it, {seen.words}"
+        else:
+            reason = f"{seen.words}: another process sets weights with this hotkey"
+        await self._mark(waiting, "pending", f"{reason}; sent again")
+        log.error("the weights of epoch %d are not set: %s; they are sent again", waiting.epoch, reason)
 
     async def _must_wait(self, waiting: EpochWeights, own: Neuron, head: Block) -> bool:
         limit = await self._chain.weights_rate_limit()
@@ -102,44 +121,63 @@ class WeightSetter:
 
     async def _send(self, waiting: EpochWeights, weights: dict[int, int], uid: int, head: Block) -> None:
         await self._mark(waiting, "sending", f"sent after block {head.number}", head.number)
-        await self._chain.set_weights(weights)
-        await self._confirm(waiting, uid, head.number)
+        try:
+            await self._chain.set_weights(weights)
+        except OutcomeUnknown:
+            raise
+        except ChainUnavailable as error:
+            await self._mark(waiting, "pending", str(error))
+            raise
+        seen = await look(self._chain, weights, uid, self._hotkey, head.number)
+        await self._confirm(waiting, seen, head)
 
-    async def _confirm(self, waiting: EpochWeights, uid: int, block: int) -> None:
-        """Note that the weights arrived, and whether they can be seen."""
-        await self._mark(waiting, "set", f"accepted after block {block}")
-        expected = {entry.uid: entry.weight for entry in waiting.entries}
-        visible = (await self._chain.weights()).get(uid)
-        log.info(
-            "the weights of epoch %d are set%s",
-            waiting.epoch,
-            ""
-            if visible == expected
-            else "; the chain shows others: it reveals these later, or limits a share",
-        )
+    async def _confirm(self, waiting: EpochWeights, seen: Seen, head: Block) -> None:
+        """Note that the chain accepted the weights, and how they are to be seen there."""
+        match seen:
+            case Row():
+                await self._mark(
+                    waiting, "set", f"accepted after block {waiting.sent_at_block or head.number}"
+                )
+                log.info("the weights of epoch %d are set", waiting.epoch)
+            case Commit(block):
+                self._resume_at_block = head.number + REVEAL_LOOK_BLOCKS
+                detail = f"committed to in block {block}; the chain reveals them later"
+                if (waiting.state, waiting.detail) != ("committed", detail):
+                    await self._mark(waiting, "committed", detail)
+                    log.info("the weights of epoch %d are %s", waiting.epoch, detail)
+            case Different(words):
+                await self._mark(waiting, "set", f"accepted, but {words}")
+                log.error(
+                    "the chain accepted the weights of epoch %d, but %s: another process may set weights "
+                    "with this hotkey",
+                    waiting.epoch,
+                    words,
+                )
 
     async def _explain(self, waiting: EpochWeights, head: Block, error: ChainError) -> None:
         """A refusal: note it, tell the operator what to do, and try again later."""
-        limited = error.code in RATE_CODES
-        self._resume_at_block = head.number + (1 if limited else RETRY_BLOCKS)
-        detail = "the chain asks to wait" if limited else f"{error}; {self._cure(error.code)}"
+        refusal = refusal_of(error.code)
+        patient = refusal is Refusal.RATE_LIMIT or refusal in _PASSING
+        self._resume_at_block = head.number + (1 if patient else RETRY_BLOCKS)
+        detail = "the chain asks to wait" if patient else f"{error}; {self._cure(refusal)}"
         await self._mark(waiting, "pending", detail)
         log.log(
-            logging.INFO if limited else logging.ERROR,
+            logging.INFO if patient else logging.ERROR,
             "the weights of epoch %d are not set yet: %s",
             waiting.epoch,
-            detail,
+            f"{detail} ({error})" if patient else detail,
         )
+        if refusal is Refusal.RATE_LIMIT:
+            own = self._own(await self._chain.neurons())
+            await self._must_wait(waiting, own, head)
 
-    def _cure(self, code: str) -> str:
+    def _cure(self, refusal: Refusal) -> str:
         again = f"tried again in {RETRY_BLOCKS} blocks"
-        if code in UNREGISTERED_CODES:
+        if refusal is Refusal.NOT_REGISTERED:
             return f"register it with: btcli subnets register --netuid {self._netuid}; {again}"
-        if code in PERMIT_CODES:
-            return f"a validator permit goes to the hotkeys with the most stake: add stake; {again}"
-        if code in STAKE_CODES:
+        if refusal is Refusal.TOO_LITTLE_STAKE:
             return f"add stake to the hotkey with: btcli stake add; {again}"
-        return again
+        return again if refusal is Refusal.OTHER else f"{refusal.value}; {again}"
 
     async def _mark(
         self, waiting: EpochWeights, state: WeightState, detail: str, sent_at_block: int | None = None

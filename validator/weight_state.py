@@ -10,9 +10,10 @@ from sqlalchemy.engine import Connection
 
 from validator.database import Database, weights
 
-WeightState = Literal["pending", "sending", "set", "superseded", "skipped"]
-"""pending: not sent yet. sending: sent, the outcome unknown. set: on chain. superseded: a newer epoch's
-weights came first. skipped: nothing to set; the detail says why."""
+WeightState = Literal["pending", "sending", "committed", "set", "superseded", "skipped"]
+"""pending: not sent yet. sending: sent, the outcome unknown. committed: the chain has a commitment to them,
+and reveals them later. set: on chain. superseded: a newer epoch's weights came first. skipped: nothing to
+set; the detail says why."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ class WeightQueue:
         return EpochWeights(row.epoch, entries, row.state, row.detail, row.sent_at_block)
 
     def mark(self, epoch: int, state: WeightState, detail: str, sent_at_block: int | None = None) -> None:
-        """Note what became of an epoch's weights, unless newer ones have superseded them."""
+        """Note what became of an epoch's weights, unless newer ones have superseded them or they are set."""
         values: dict[str, object] = {"state": state, "detail": detail}
         if sent_at_block is not None:
             values["sent_at_block"] = sent_at_block
-        current = (weights.c.epoch == epoch, weights.c.state.in_(("pending", "sending")))
+        current = (weights.c.epoch == epoch, weights.c.state.in_(("pending", "sending", "committed")))
         with self._database.writing() as connection:
             connection.execute(update(weights).where(*current).values(values))

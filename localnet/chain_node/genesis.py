@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from localnet.chain_node.hyperparameters import HYPERPARAMETERS, HyperparameterValue
 from localnet.chain_node.ledger import Ledger
+from localnet.chain_node.pallet_tables import COMMITMENT_SPACE_BYTES
 from localnet.chain_node.subtensor_pallet import COMMIT_REVEAL_VERSION
 
 _SUBNET_NAME = b"localnet"
@@ -30,6 +31,7 @@ def write_genesis(ledger: Ledger, genesis: Genesis, shield_public_key: bytes) ->
     others = ("github_repo", "subnet_contact", "subnet_url", "discord", "logo_url", "additional")
     ledger.put("SubtensorModule.SubnetIdentitiesV3", netuid, identity | dict.fromkeys(others, b""))
     ledger.put("MevShield.NextKey", shield_public_key)
+    ledger.put("Commitments.MaxSpace", COMMITMENT_SPACE_BYTES)
     for name, entry in HYPERPARAMETERS.items():
         put_hyperparameter(ledger, netuid, name, genesis.overrides.get(name, entry.genesis))
 

@@ -42,6 +42,10 @@ class Pallet:
 
 EXISTENTIAL_DEPOSIT_RAO = 500
 MAX_COMMITMENT_FIELDS = 3
+COMMITMENT_SPACE_BYTES = 3_100
+"""What a hotkey may commit to in one epoch of a subnet (the pallet's `MaxSpace` at its start)."""
+LEAST_COMMITMENT_BYTES = 100
+"""What a commitment counts at least (`SpaceLimitExceeded` in the SDK's error descriptions)."""
 
 _ACCOUNT = "Blake2_128Concat AccountId32"
 _TRANSFER: Fields = (("dest", "MultiAddress"), ("value", "Compact<TaoBalance>"))
@@ -121,6 +125,8 @@ COMMITMENTS = Pallet(
     storage=(
         StorageItem("CommitmentOf", "Registration", ("Identity NetUid", "Twox64Concat AccountId32"), True),
         StorageItem("LastCommitment", "u32", ("Identity NetUid", "Twox64Concat AccountId32"), True),
+        StorageItem("UsedSpaceOf", "UsageTracker", ("Identity NetUid", "Twox64Concat AccountId32"), True),
+        StorageItem("MaxSpace", "u32"),
         StorageItem(
             "RevealedCommitments", "Vec<(Vec<u8>,u64)>", ("Identity NetUid", "Twox64Concat AccountId32"), True
         ),
@@ -130,6 +136,7 @@ COMMITMENTS = Pallet(
     errors=(
         Variant(0, "TooManyFieldsInCommitmentInfo", docs="Account passed too many additional fields."),
         Variant(1, "AccountNotAllowedCommit", docs="Account is not allowed to make commitments."),
+        Variant(2, "SpaceLimitExceeded", docs="Space limit exceeded for the current interval."),
     ),
     constants=(Constant("MaxFields", "u32", MAX_COMMITMENT_FIELDS.to_bytes(4, "little")),),
 )

@@ -109,6 +109,7 @@ _STRUCTS = (
         "pallet_commitments::types::Registration",
         *(("deposit", "TaoBalance"), ("block", "u32"), ("info", "CommitmentInfo")),
     ),
+    _struct("pallet_commitments::types::UsageTracker", ("last_epoch", "u64"), ("used_space", "u64")),
 )
 
 _ENUMS = (

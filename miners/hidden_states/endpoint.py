@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import State
 
+from miners.axon_address import axon_address
 from miners.errors import RequestRefused
 from miners.front import HEALTH_PATH, SERVICE
 from miners.hidden_states.engine_capture import EngineCapture
@@ -109,4 +110,5 @@ async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
 def _presence(prepared: PreparedMiner) -> Presence:
     config = prepared.config
     chain = SubtensorChain(config.network, config.netuid, prepared.wallet)
-    return Presence(chain, prepared.signer.ss58_address, prepared.axon, prepared.admission)
+    hotkey = prepared.signer.ss58_address
+    return Presence(chain, hotkey, lambda: axon_address(config), prepared.admission)

@@ -1,6 +1,7 @@
 """Discovery over a chain that changes and fails, and miners whose /health lies, hangs or floods."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from gateway.clock import Clock
-from gateway.discovery import Discovery, MetagraphSource
+from gateway.discovery import Discovery, MetagraphSource, changes
 from gateway.health_probe import MAX_HEALTH_BYTES, HealthProbe, judge_health
-from gateway.miners import MinerTable
+from gateway.miners import MinerListing, MinerTable
 from gateway.upstream import open_session
 from shared.chain import Block, Chain, Neuron
 from shared.errors import ChainUnavailable
@@ -151,6 +152,51 @@ async def test_a_new_hotkey_and_a_new_axon_are_noticed_at_the_next_reading() -> 
             chain.graph = [neuron(4, BOB, first.address)]
             await discovery.refresh()
             assert "another hotkey" in table.get(4).why_not_callable
+
+
+async def test_a_miner_that_moves_keeps_what_is_known_of_it_and_is_called_at_its_new_address(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with honest_miner("Alice").serving() as old, honest_miner("Alice").serving() as new:
+        chain = MetagraphInMemory(neuron(4, ALICE, old.address), neuron(5, BOB, None))
+        async with discovering(chain) as (discovery, table):
+            await discovery.refresh()
+            known = table.get(4)
+            chain.graph = [neuron(4, ALICE, new.address)]
+            with caplog.at_level(logging.INFO):
+                await discovery.refresh()
+            assert table.get(4) is known
+            assert known.callable
+            assert known.endpoint.url == f"http://{new.address}"
+            assert (
+                f"miner 4 ({ALICE}) has moved from http://{old.address} to http://{new.address}"
+                in caplog.text
+            )
+            assert f"miner 5 ({BOB}) has left the list" in caplog.text
+            assert [miner.uid for miner in table.all()] == [4]
+
+
+async def test_a_subnet_that_is_suddenly_empty_is_not_believed() -> None:
+    async with honest_miner("Alice").serving() as miner:
+        chain = MetagraphInMemory()
+        async with discovering(chain) as (discovery, table):
+            await discovery.refresh()
+            assert discovery.chain_error is None, "an empty subnet is one, until it has somebody"
+            chain.graph = [neuron(4, ALICE, miner.address)]
+            await discovery.refresh()
+            chain.graph = []
+            await discovery.refresh()
+            assert table.get(4).callable
+            assert "no neuron at all" in str(discovery.chain_error)
+
+
+def test_a_hotkey_on_another_uid_is_told() -> None:
+    before, after = (
+        [MinerListing(4, ALICE, "a:1")],
+        [MinerListing(6, ALICE, "a:1"), MinerListing(4, BOB, None)],
+    )
+    assert changes(before, after) == [f"{ALICE} is miner 6, and was miner 4"]
+    assert changes(after, after) == []
 
 
 async def test_a_miner_that_dies_stops_being_callable_and_comes_back() -> None:

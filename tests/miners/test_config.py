@@ -38,7 +38,7 @@ def test_flags_of_vllm_are_passed_on_in_their_order() -> None:
     ("flag", "value", "words"),
     [
         ("--port", "70000", "port"),
-        ("--axon-ip", "example.com", "IP address"),
+        ("--axon-ip", "example.com:80", "without a port"),
         ("--hf-device", "cuda:1", "cpu, auto"),
         ("--gpu-memory-utilization", "1.5", "0.01 to 1"),
         ("--challenge-window-seconds", "1", "at least 60"),

@@ -9,7 +9,8 @@ from bittensor.sp_core import Keypair
 from shared.canonical import sha256_hex, token_ids_digest
 from shared.chain import Block, Neuron
 from shared.chain_commitments import checked_commitment
-from shared.errors import ChainUnavailable
+from shared.chain_weights import fitted_row
+from shared.errors import ChainUnavailable, OutcomeUnknown
 from shared.receipts import ChoiceReceipt, Receipt, ReceiptBody, sign_receipt
 from shared.records import ChoiceRecord, Outcome, RequestRecord
 from validator.audit_report import AuditReport
@@ -165,6 +166,8 @@ class ExampleChain:
     """False: as on a subnet with commit-reveal, what is set is not visible in plain."""
     next_errors: list[Exception] = field(default_factory=list)
     committed: dict[str, bytes] = field(default_factory=dict)
+    weight_commit: int | None = None
+    """The block in which weights were committed to that are not revealed yet."""
     lost_answers: int = 0
     """So many settings arrive on chain while their answers are lost."""
 
@@ -217,10 +220,23 @@ class ExampleChain:
             own.uid, own.hotkey, own.axon, own.validator_permit, own.stake_rao, self.height
         )
         if self.reveals:
-            self.on_chain[own.uid] = dict(weights)
+            self.on_chain[own.uid] = await self.fitted_row(weights)
+        else:
+            self.weight_commit = self.height
         if self.lost_answers:
             self.lost_answers -= 1
-            raise ChainUnavailable("the connection broke before the answer came")
+            raise OutcomeUnknown("the connection broke before the answer came")
+
+    async def fitted_row(self, weights: Mapping[int, int]) -> dict[int, int]:
+        return fitted_row(weights, 65535)
+
+    async def commits_weights(self) -> bool:
+        self._reach()
+        return not self.reveals
+
+    async def weight_commits(self) -> dict[str, int]:
+        self._reach()
+        return {} if self.weight_commit is None else {self.own.ss58_address: self.weight_commit}
 
     async def weights(self) -> dict[int, dict[int, int]]:
         self._reach()

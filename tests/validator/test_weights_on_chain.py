@@ -12,8 +12,9 @@ from bittensor.sp_core import Keypair
 from localnet.chain_node import dev_client
 from localnet.chain_node.config import NodeConfig
 from shared.chain import SubtensorChain
-from shared.errors import ChainError
+from shared.errors import ChainError, ChainUnavailable
 from tests.localnet.chain_node.running_node import NETUID, TAO, RunningNode
+from tests.shared.misbehaving_node import SUBMIT, misbehaving
 from validator.blame import OwnFault
 from validator.block_window import BlockWindow
 from validator.database import Database
@@ -118,14 +119,89 @@ async def test_the_sdks_own_refusal_for_haste_is_understood(subnet: Subnet) -> N
     assert (waiting.state, waiting.detail) == ("pending", "the chain asks to wait")
 
 
+async def committed_again(subnet: Subnet, first: int) -> bool:
+    await subnet.setter.step()
+    return (await subnet.chain.weight_commits())[subnet.hotkey] > first
+
+
+@pytest.mark.parametrize("node", [True], indirect=True)
+async def test_a_commit_that_the_chain_drops_unrevealed_is_told_and_made_again(
+    subnet: Subnet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The development node opens no commits and forgets them after 16 epochs."""
+    await dev_client.set_hyperparameter(subnet.url, NETUID, "tempo", 10)
+    subnet.queue.queue(1, subnet.entries(65535, 1, 1), "")
+    await subnet.setter.step()
+    first = (await subnet.chain.weight_commits())[subnet.hotkey]
+    await dev_client.new_blocks(subnet.url, 60)
+    await subnet.setter.step()
+    assert (await subnet.chain.weight_commits())[subnet.hotkey] == first, "it still waits"
+    await dev_client.new_blocks(subnet.url, 140)
+    assert await committed_again(subnet, first)
+    assert "dropped the commitment to them without revealing it, the chain shows no weights" in caplog.text
+    newest = subnet.queue.newest()
+    assert newest is not None
+    assert newest.state == "committed"
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("node", [True, False], indirect=True)
+async def test_weights_whose_answer_is_lost_are_found_on_chain_also_after_a_restart_and_sent_once(
+    subnet: Subnet, node: RunningNode, lost: bool
+) -> None:
+    async with misbehaving(node.url) as proxy:
+        chain = SubtensorChain(proxy.url, NETUID, subnet.validator)
+        subnet.queue.queue(1, subnet.entries(65535, 1, 1), "")
+        proxy.drop_after = {SUBMIT} if lost else set()
+        try:
+            await WeightSetter(chain, subnet.queue, subnet.hotkey, NETUID).step()
+        except ChainUnavailable:
+            assert lost
+        newest = subnet.queue.newest()
+        assert newest is not None
+        assert (newest.state == "sending") == lost
+        for _ in range(3):
+            await WeightSetter(chain, subnet.queue, subnet.hotkey, NETUID).step()
+            await dev_client.new_blocks(subnet.url, RATE_LIMIT_BLOCKS)
+        await chain.close()
+        assert proxy.asked[SUBMIT] == 1
+    newest = subnet.queue.newest()
+    assert newest is not None
+    assert newest.state == ("committed" if await subnet.chain.commits_weights() else "set")
+
+
+async def test_the_chains_version_of_weights_is_the_one_that_is_sent(subnet: Subnet) -> None:
+    await dev_client.set_hyperparameter(subnet.url, NETUID, "weights_version", 7)
+    subnet.queue.queue(1, subnet.entries(65535, 1, 1), "")
+    await subnet.setter.step()
+    assert subnet.queue.waiting() is None
+
+
+async def test_a_limit_of_one_miners_share_is_no_difference(
+    subnet: Subnet, caplog: pytest.LogCaptureFixture
+) -> None:
+    await dev_client.set_hyperparameter(subnet.url, NETUID, "max_weights_limit", 30_000)
+    subnet.queue.queue(1, subnet.entries(65535, 1000, 1000), "")
+    await subnet.setter.step()
+    row = (await subnet.chain.weights())[0]
+    assert row != {1: 65535, 2: 1000, 3: 1000}
+    newest = subnet.queue.newest()
+    assert newest is not None
+    assert newest.detail.startswith("accepted after block")
+    assert "instead of" not in caplog.text
+
+
 @pytest.mark.parametrize("node", [True], indirect=True)
 async def test_under_commit_reveal_the_weights_are_committed_and_not_yet_visible(subnet: Subnet) -> None:
     subnet.queue.queue(1, subnet.entries(65535, 1, 1), "")
     await subnet.setter.step()
     newest = subnet.queue.newest()
     assert newest is not None
-    assert newest.state == "set"
+    assert newest.state == "committed"
     assert await subnet.chain.weights() == {}
+    assert newest.detail.startswith(
+        f"committed to in block {(await subnet.chain.weight_commits())[subnet.hotkey]}"
+    )
     own = (await subnet.chain.neurons())[0]
     assert own.last_update >= (newest.sent_at_block or 0)
     assert own.last_update > 0

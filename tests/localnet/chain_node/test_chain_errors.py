@@ -7,6 +7,7 @@ import bittensor as bt
 import pytest
 from bittensor.result import ErrorCode
 
+from localnet.chain_node.pallet_tables import COMMITMENT_SPACE_BYTES, LEAST_COMMITMENT_BYTES
 from tests.localnet.chain_node.conftest import WEIGHTS_RATE_LIMIT_BLOCKS
 from tests.localnet.chain_node.running_node import NETUID, TAO, RunningNode
 
@@ -275,6 +276,18 @@ def test_only_registered_hotkeys_publish_commitments_and_only_small_ones(
     result = submit(call(4), miner)
     assert_failed(result, "TooManyFieldsInCommitmentInfo", ErrorCode.LIMIT_EXCEEDED)
     assert submit(call(3), miner).success
+
+
+def test_a_hotkeys_commitments_have_a_quota_of_bytes_that_each_epoch_renews(
+    submit: SetWeights, node: RunningNode, miner: bt.Wallet
+) -> None:
+    node.set("tempo", 1_000)
+    call = bt.calls.Commitments.set_commitment(netuid=NETUID, info={"fields": [{"Raw1": [7]}]})
+    for _ in range(COMMITMENT_SPACE_BYTES // LEAST_COMMITMENT_BYTES):
+        assert submit(call, miner).success
+    assert_failed(submit(call, miner), "SpaceLimitExceeded", ErrorCode.LIMIT_EXCEEDED)
+    node.blocks(1_000)
+    assert submit(call, miner).success
 
 
 def test_a_used_nonce_is_stale(client: bt.Subtensor, node: RunningNode, validator: bt.Wallet) -> None:
