@@ -130,7 +130,7 @@ class AuditValidator:
             book,
         )
         self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
-        self._anchor = AnchorSetter(around.chain, self.epoch_state, around.signer.ss58_address)
+        self._anchor = AnchorSetter(around.chain, self.epoch_state, around.signer.ss58_address, around.clock)
         self._serving: list[str] = []
 
     def _terms(self) -> EpochTerms:

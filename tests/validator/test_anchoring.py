@@ -7,7 +7,7 @@ from shared.errors import ChainError, ChainUnavailable
 from shared.object_store import FolderStore
 from tests.validator.audit_rig import AuditRig, epoch_traffic, subnet
 from tests.validator.auditor_examples import AUDITOR, ExampleChain
-from validator.anchoring import AnchorSetter
+from validator.anchoring import REFUSED_PAUSE_MS, AnchorSetter
 from validator.database import Database
 
 
@@ -33,7 +33,7 @@ def rig(database: Database) -> AuditRig:
 
 
 def setter(rig: AuditRig) -> AnchorSetter:
-    return AnchorSetter(rig.chain, rig.epochs, AUDITOR.ss58_address)
+    return AnchorSetter(rig.chain, rig.epochs, AUDITOR.ss58_address, rig.clock)
 
 
 def on_chain(rig: AuditRig) -> Anchor | None:
@@ -82,8 +82,11 @@ async def test_a_refusal_is_told_and_tried_again(rig: AuditRig, tmp_path: Path) 
     assert isinstance(rig.chain, CountingChain)
     rig.chain.refusal = ChainError("too many commitments for now")
     anchors = setter(rig)
-    with pytest.raises(ChainError, match="too many"):
-        await anchors.step()
+    for _ in range(3):
+        with pytest.raises(ChainError, match="too many"):
+            await anchors.step()
+    assert rig.chain.sends == 1, "a refusal is not asked for again and again"
     rig.chain.refusal = None
+    rig.clock.now_ms += REFUSED_PAUSE_MS
     await anchors.step()
-    assert on_chain(rig) == expected
+    assert (on_chain(rig), rig.chain.sends) == (expected, 2)
