@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
+from typing import Any
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ApiError, ClientLeft, body_too_large
@@ -48,6 +50,17 @@ class Response:
         self.extra_headers: Callable[[], Mapping[str, str]] = dict
         self.started = False
         self.finished = False
+
+    def answer_body(self, request_id: str, payload: dict[str, Any]) -> bytes:
+        """The body of a whole answer, in the form that the client gets.
+
+        Args:
+            payload: a miner's answer to a chat or a completion, as the client may see it.
+
+        Raises:
+            MinerFailure: it is nonsense.
+        """
+        return orjson.dumps(payload)
 
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """Send a whole answer in JSON."""

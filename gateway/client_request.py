@@ -40,7 +40,10 @@ the next three reach into the engine and its plugins, a salt would tell the clie
 and defeat the prefix cache that others share, a priority would let one client overtake the rest, and without
 its reasoning vLLM would leave out the token ids that an answer is counted and audited by."""
 
-OWN_FIELDS = frozenset({"provenance", "provider"})
+PROVENANCE_FIELD = "provenance"
+"""Of a request, asking for it; of an answer or its last event, with it."""
+
+OWN_FIELDS = frozenset({PROVENANCE_FIELD, "provider"})
 """Fields that ask something of the gateway; they would tell a miner which clients look at receipts, and which
 requests were steered to it."""
 
@@ -97,7 +100,7 @@ def client_request(path: str, fields: dict[str, Any], model: str) -> ClientReque
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
-        provenance=_flag(fields, "provenance", default=False),
+        provenance=_flag(fields, PROVENANCE_FIELD, default=False),
         provider=parse_provider_hints(fields.get("provider")),
     )
 

@@ -55,14 +55,24 @@ class TranslatedResponse(Response):
         self._request_id = request_id
         self._writer, self._splitter, self._begun = self._new_writer(), EventSplitter(), False
 
+    def answer_body(self, request_id: str, payload: dict[str, Any]) -> bytes:
+        self._begin(request_id)
+        return self._writer.whole(request_id, piece_of_answer(payload))
+
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self._begin(headers["x-request-id"])
-        translated = self._writer.whole(self._request_id, piece_of_answer(_object(body)))
-        await super().send_json(status, translated, _with_id(headers))
+        await super().send_json(status, body, _with_id(headers))
 
     async def send_events(self, data: bytes, headers: Mapping[str, str]) -> None:
         if headers and headers["x-request-id"] != self._request_id:
             self._begin(headers["x-request-id"])
+        events = self._translated(data)
+        if events:
+            await super().send_events(events, _with_id(headers) if headers else headers)
+
+    async def end_events(self, data: bytes) -> None:
+        await super().end_events(self._translated(data) + self._writer.end())
+
+    def _translated(self, data: bytes) -> bytes:
         events = bytearray()
         for event in self._splitter.feed(data):
             if event.data is None or event.data.strip() == DONE:
@@ -72,11 +82,7 @@ class TranslatedResponse(Response):
                 events += self._writer.begin(self._request_id, piece.prompt_tokens)
                 self._begun = True
             events += self._writer.add(piece)
-        if events:
-            await super().send_events(bytes(events), _with_id(headers) if headers else headers)
-
-    async def end_events(self, data: bytes) -> None:
-        await super().end_events(self._writer.end())
+        return bytes(events)
 
     async def send_error(self, error: ApiError) -> None:
         if self.finished:
