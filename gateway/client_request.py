@@ -8,12 +8,10 @@ import orjson
 
 from gateway.errors import invalid_request, model_not_found
 from gateway.field_checks import check_fields
+from gateway.message_checks import MAX_NESTING, check_messages
 from gateway.provider_hints import ProviderHints, parse_provider_hints
 from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
-
-MAX_NESTING = 32
-"""Deepest list or object. Tool schemas nest about ten deep; parsers of miners fail near 200."""
 
 MAX_CONTAINERS = 100_000
 """Most lists and objects in one body, so that checking it stays within some 10 ms."""
@@ -91,8 +89,9 @@ def client_request(path: str, fields: dict[str, Any], model: str) -> ClientReque
     """
     check_model(fields, model)
     check_fields(fields)
-    prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
-    _check_choices(fields, prompts)
+    if path == CHAT_PATH:
+        check_messages(fields)
+    _check_choices(fields, 1 if path == CHAT_PATH else _count_prompts(fields))
     passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON | OWN_FIELDS}
     return ClientRequest(
         path=path,
@@ -158,16 +157,6 @@ def check_model(fields: Mapping[str, Any], model: str) -> None:
         raise invalid_request("model must be a string.", "model")
     if asked != model:
         raise model_not_found(asked[:256], model)
-
-
-def _check_messages(fields: Mapping[str, Any]) -> int:
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise invalid_request("messages must be a list with at least one message.", "messages")
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid_request(f"messages[{number}] must be an object with a role.", "messages")
-    return 1
 
 
 def _count_prompts(fields: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import ApiError, invalid_request
+from gateway.message_checks import MAX_NESTING, nests_too_deep
 
 _RENAMED = {"max_output_tokens": "max_tokens"}
 _TRANSLATED = frozenset(
@@ -113,6 +114,8 @@ def _message(item: Mapping[str, Any], place: str) -> dict[str, Any]:
 def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) -> None:
     """Calls belong to the assistant's message before them; the same message has all that follow."""
     function = {"name": _string(item, "name", place), "arguments": _string(item, "arguments", place)}
+    if nests_too_deep(function["arguments"]):
+        raise _wrong(f"{place}.arguments", f"it nests lists and objects more than {MAX_NESTING} deep")
     call = {"id": _string(item, "call_id", place), "type": "function", "function": function}
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": None})
