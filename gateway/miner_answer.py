@@ -43,7 +43,7 @@ def read_part(data: bytes) -> Part:
     Raises:
         MinerFailure: not a JSON object, an error, or an impossible receipt.
     """
-    payload = _object(data)
+    payload = json_object_of(data)
     if payload.get("error") is not None:
         raise MinerFailure(f"it broke off with an error: {_error_fields(payload)[0]}")
     if "provenance" in payload:
@@ -62,7 +62,12 @@ def remove_token_ids(payload: dict[str, Any]) -> None:
         choice.pop("token_ids", None)
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def json_object_of(data: bytes) -> dict[str, Any]:
+    """The JSON object that an event or an answer is, of bounded depth.
+
+    Raises:
+        MinerFailure: it is something else.
+    """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -11,8 +11,9 @@ from starlette.types import Send
 
 from gateway.chat_pieces import ChatPiece, piece_of_answer, piece_of_event
 from gateway.client_connection import Response
-from gateway.errors import ApiError, MinerFailure
+from gateway.errors import ApiError
 from gateway.event_stream import DONE, EventSplitter
+from gateway.miner_answer import json_object_of
 
 
 class AnswerWriter(Protocol):
@@ -77,7 +78,7 @@ class TranslatedResponse(Response):
         for event in self._splitter.feed(data):
             if event.data is None or event.data.strip() == DONE:
                 continue
-            piece = piece_of_event(_object(event.data))
+            piece = piece_of_event(json_object_of(event.data))
             if not self._begun:
                 events += self._writer.begin(self._request_id, piece.prompt_tokens)
                 self._begun = True
@@ -101,13 +102,3 @@ def _with_id(headers: Mapping[str, str]) -> Mapping[str, str]:
 def sse(kind: str, fields: Mapping[str, Any]) -> bytes:
     """A server-sent event that names its type twice, as both APIs do."""
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps({"type": kind, **fields}) + b"\n\n"
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MinerFailure(f"it sent something that is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MinerFailure("it sent JSON that is not an object")
-    return value
