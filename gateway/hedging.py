@@ -142,6 +142,13 @@ class Contender(Response):
         await self._shared.send_events(data, headers)
         self.started = self._shared.started
 
+    @property
+    def flows(self) -> bool:
+        return self.started and self._shared.flows
+
+    def forward(self, data: bytes) -> bool:
+        return self.started and self._shared.forward(data)
+
     async def end_events(self, data: bytes) -> None:
         await self._shared.end_events(data)
         self.finished = True

@@ -1,6 +1,6 @@
 """Reading what a miner says: events and answers that must be JSON, receipts taken out, errors understood."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -25,20 +25,10 @@ OVERLOAD_STATUSES = frozenset({429, 503})
 """The miner's own trouble, but one that passes: it is left alone for a while."""
 
 
-class Part(NamedTuple):
-    """One event of a stream, or one whole answer.
-
-    Attributes:
-        payload: its JSON object without the receipt.
-        receipt: the receipt that it carried, not checked.
-    """
-
-    payload: dict[str, Any]
-    receipt: dict[str, Any] | None
-
-
-def read_part(data: bytes) -> Part:
+def read_part(data: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Parse an event's data or an answer's body, and take the receipt out.
+
+    Returns: its JSON object without the receipt, and the receipt that it carried, not checked.
 
     Raises:
         MinerFailure: not a JSON object, an error, or an impossible receipt.
@@ -51,7 +41,7 @@ def read_part(data: bytes) -> Part:
     receipt = payload.pop("receipt", None)
     if receipt is not None:
         _check_receipt(receipt)
-    return Part(payload, receipt)
+    return payload, receipt
 
 
 def remove_token_ids(payload: dict[str, Any]) -> None:

@@ -70,6 +70,12 @@ class TranslatedResponse(Response):
         if events:
             await super().send_events(events, _with_id(headers) if headers else headers)
 
+    def forward(self, data: bytes) -> bool:
+        if not self.flows:
+            return False
+        events = self._translated(data)
+        return not events or super().forward(events)
+
     async def end_events(self, data: bytes) -> None:
         await super().end_events(self._translated(data) + self._writer.end())
 

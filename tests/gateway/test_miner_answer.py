@@ -14,15 +14,15 @@ def part(**fields: Any) -> Any:
 
 
 def test_the_receipt_is_taken_out() -> None:
-    read = part(choices=[], receipt={"version": "receipt/1", "choices": [{"index": 0}]})
-    assert read.payload == {"choices": []}
-    assert read.receipt == {"version": "receipt/1", "choices": [{"index": 0}]}
+    payload, receipt = part(choices=[], receipt={"version": "receipt/1", "choices": [{"index": 0}]})
+    assert payload == {"choices": []}
+    assert receipt == {"version": "receipt/1", "choices": [{"index": 0}]}
 
 
 def test_words_about_receipts_are_no_receipt() -> None:
-    read = part(choices=[{"delta": {"content": '"receipt": {}'}}])
-    assert read.receipt is None
-    assert read.payload["choices"]
+    payload, receipt = part(choices=[{"delta": {"content": '"receipt": {}'}}])
+    assert receipt is None
+    assert payload["choices"]
 
 
 @pytest.mark.parametrize(
