@@ -4,8 +4,8 @@ Only the first choice is read: the APIs that are translated have no others.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from gateway.client_request import PROVENANCE_FIELD
 from gateway.errors import MinerFailure
@@ -28,8 +28,7 @@ class ToolCallPiece:
     arguments: str
 
 
-@dataclass(frozen=True)
-class ChatPiece:
+class ChatPiece(NamedTuple):
     """What one event, or a whole answer, adds.
 
     Attributes:
@@ -78,7 +77,8 @@ def piece_of_answer(payload: Mapping[str, Any]) -> ChatPiece:
     prompt, output = (count if type(count) is int and count >= 0 else None for count in counts)
     if prompt is None or output is None:
         raise MinerFailure("its usage has no numbers of tokens")
-    return replace(_piece(choice, "message", prompt, output), provenance=payload.get(PROVENANCE_FIELD))
+    piece = _piece(choice, "message", prompt, output)
+    return piece._replace(provenance=payload.get(PROVENANCE_FIELD))
 
 
 def _first_choice(payload: Mapping[str, Any]) -> dict[str, Any] | None:

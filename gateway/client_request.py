@@ -1,8 +1,7 @@
 """A client's request: checked, and turned into what a miner is sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -46,8 +45,7 @@ OWN_FIELDS = frozenset({PROVENANCE_FIELD, "provider"})
 requests were steered to it."""
 
 
-@dataclass(frozen=True)
-class ClientRequest:
+class ClientRequest(NamedTuple):
     """A request that can be sent to any miner.
 
     Attributes:

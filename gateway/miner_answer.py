@@ -9,6 +9,9 @@ from gateway.errors import MinerFailure, MinerRefusal
 MAX_RECEIPT_BYTES = 1 << 16
 """Largest receipt: 128 choices take some 45 KB."""
 
+MOST_GROWTH = 8
+"""How many times as long JSON may become when it is written again: 1e15, say, is 1000000000000000.0."""
+
 MAX_RECEIPT_NESTING = 4
 """A receipt is an object with a list of objects; one level more than it needs."""
 
@@ -40,7 +43,7 @@ def read_part(data: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise MinerFailure("it sent a field `provenance`, which is the gateway's own word")
     receipt = payload.pop("receipt", None)
     if receipt is not None:
-        _check_receipt(receipt)
+        _check_receipt(receipt, len(data))
     return payload, receipt
 
 
@@ -70,13 +73,12 @@ def json_object_of(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _check_receipt(receipt: Any) -> None:
+def _check_receipt(receipt: Any, bytes_with_it: int) -> None:
     if not isinstance(receipt, dict):
         raise MinerFailure("its receipt is not an object")
-    if (
-        _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING
-        or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
-    ):
+    may_be = bytes_with_it * MOST_GROWTH > MAX_RECEIPT_BYTES
+    too_large = may_be and len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
+    if too_large or _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING:
         raise MinerFailure("its receipt is larger than any receipt can be")
 
 

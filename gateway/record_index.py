@@ -105,7 +105,9 @@ class RecordIndex:
                     break
 
     def follow(self) -> bool:
-        """Take in the next records of the logs that this process keeps up with; whether there were any.
+        """Take in the next records of the logs that this process keeps up with.
+
+        Returns: whether a whole batch was there, so that there may be more.
 
         Raises:
             SQLAlchemyError: the index can't be read or written.
@@ -128,7 +130,7 @@ class RecordIndex:
                         insert(log_cursor).values(log=log, segment=after.segment, at_byte=after.offset)
                     )
                 self._cursors[log] = after
-            return bool(places)
+            return len(places) == BATCH_RECORDS
 
     def _known_cursor(self, log: str, reader: RecordReader) -> Cursor:
         """How far a log was read; the beginning, when it is another log than the one that was read."""

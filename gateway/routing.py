@@ -18,7 +18,6 @@ In this order:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gateway.breaker import READY
@@ -85,8 +84,7 @@ class MinerLoad(NamedTuple):
     rejected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What routing looks at in a request.
 
     Attributes:
@@ -134,6 +132,8 @@ def choose(
     When all rest, the one that is ready first is better than nobody; and so are rejected miners when there
     are no others. Of many candidates most are not even looked at, three times in four.
     """
+    if len(candidates) <= MOST_DRAWS:
+        candidates = list(candidates)
     if asked.order and (preferred := _preferred(candidates, now_s, asked)):
         return preferred
     if random.random() < REJECTED_SHARE and (reforming := _reforming(candidates, now_s)):

@@ -34,6 +34,14 @@ def test_an_impossible_receipt_is_a_failure(receipt: Any) -> None:
         part(choices=[], receipt=receipt)
 
 
+def test_a_receipt_that_grows_when_it_is_written_again_is_too_large() -> None:
+    numbers = b",".join([b"1e15"] * (MAX_RECEIPT_BYTES // 8))
+    data = b'{"choices":[],"receipt":{"numbers":[' + numbers + b"]}}"
+    assert len(data) < MAX_RECEIPT_BYTES
+    with pytest.raises(MinerFailure, match="larger than any receipt"):
+        read_part(data)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b"NaN", b"\xff", b'{"a": Infinity}', b"[" * 5000])
 def test_what_is_no_json_object_is_a_failure(data: bytes) -> None:
     with pytest.raises(MinerFailure):
