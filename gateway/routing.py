@@ -213,21 +213,23 @@ def _preferred(miners: Sequence[MinerLoad], now_s: float, asked: Asked) -> Miner
 def _quickest(
     drawn: Sequence[MinerLoad], candidates: Sequence[MinerLoad], now_s: float, asked: Asked
 ) -> MinerLoad:
-    quickest = _quicker(drawn, asked)
-    if asked.familiar_uid is None:
+    times_s = [expected_s(miner, asked) for miner in drawn]
+    quickest, quickest_s = _quicker(drawn, times_s)
+    if asked.familiar_uid in (None, quickest.uid):
         return quickest
     familiar = next((miner for miner in candidates if miner.uid == asked.familiar_uid), None)
     if familiar is None or familiar.ready_at_s > now_s or familiar.in_flight >= asked.bound:
         return quickest
-    soon = expected_s(familiar, asked) <= SAME_TIME * expected_s(quickest, asked)
+    soon = expected_s(familiar, asked) <= SAME_TIME * quickest_s
     return familiar if soon and familiar.rejected <= quickest.rejected else quickest
 
 
-def _quicker(drawn: Sequence[MinerLoad], asked: Asked) -> MinerLoad:
-    """The one that should be done first; of those that differ by no more than chance the one asked less."""
-    times_s = [expected_s(miner, asked) for miner in drawn]
-    same = [miner for miner, time_s in zip(drawn, times_s, strict=True) if time_s <= SAME_TIME * min(times_s)]
-    return min(same, key=lambda miner: (miner.recent_requests, expected_s(miner, asked)))
+def _quicker(drawn: Sequence[MinerLoad], times_s: Sequence[float]) -> tuple[MinerLoad, float]:
+    """The one that should be done first, and when; of those that differ by no more than chance the one asked
+    less."""
+    latest_s = SAME_TIME * min(times_s)
+    same = [one for one in zip(drawn, times_s, strict=True) if one[1] <= latest_s]
+    return min(same, key=lambda one: (one[0].recent_requests, one[1]))
 
 
 def _two(miners: Sequence[MinerLoad], now_s: float, random: RandomSource) -> list[MinerLoad]:
