@@ -12,7 +12,14 @@ from aiohttp import web
 from gateway.answer_provenance import digest_of
 from gateway.event_stream import EventSplitter
 from shared.canonical import sha256_hex
-from tests.gateway.calling_miner import CALLS, anthropic_client, call_deltas, says, speaks
+from tests.gateway.calling_miner import (
+    CALLS,
+    anthropic_client,
+    anthropic_client_sync,
+    call_deltas,
+    says,
+    speaks,
+)
 from tests.gateway.running_gateway import RunningGateway, running_gateway
 from tests.gateway.scripted_miner import MODEL, PROMPT_IDS, WORD_IDS, WORDS, Script, honest
 
@@ -54,7 +61,7 @@ async def test_the_record_is_that_of_an_ordinary_chat(tmp_path: Path) -> None:
 
 async def test_the_synchronous_client_works_too(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
-        client: Any = anthropic.Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
+        client = anthropic_client_sync(gateway)
         message = await asyncio.to_thread(client.messages.create, **ASK)
         assert message.content[0].text == TEXT
 
@@ -294,7 +301,7 @@ async def test_a_message_names_its_receipt_where_it_is_asked_to(tmp_path: Path, 
 async def test_the_synchronous_client_gets_the_receipts_name_too(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"extra_body": {"provenance": True}}
     async with running_gateway(tmp_path) as gateway:
-        client: Any = anthropic.Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
+        client = anthropic_client_sync(gateway)
         message = await asyncio.to_thread(client.messages.create, **ASK, **asked)
         assert message.provenance["miner_uid"] == 0
 
