@@ -8,7 +8,7 @@ begin with the client's name, so no client's conversations are found by, or lead
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -32,8 +32,7 @@ the network does."""
 _DIGEST_BYTES = 16
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A prompt as routing sees it.
 
     Attributes:
@@ -46,8 +45,7 @@ class Prompt:
     beginnings: Sequence[tuple[bytes, int]] = ()
 
 
-@dataclass(frozen=True)
-class Familiar:
+class Familiar(NamedTuple):
     """The miner that has a prompt's beginning in its cache, and which share of the prompt that is."""
 
     hotkey: str

@@ -7,11 +7,9 @@ from typing import Any
 import orjson
 
 from gateway.attempt import Attempt
+from gateway.client_request import PROVENANCE_FIELD
 from gateway.receipt_answers import receipt_path
 from shared.inference_paths import CHAT_PATH
-
-PROVENANCE_FIELD = "provenance"
-"""Of a request, asking for it; of an answer or its last event, with it."""
 
 DIGEST_HEADER = "x-receipt-digest"
 
@@ -21,13 +19,13 @@ def digest_of(receipt: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(receipt, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def whole_answer(attempt: Attempt, payload: dict[str, Any]) -> tuple[bytes, Mapping[str, str]]:
-    """Body and headers of an answer in one piece, whose receipt has come."""
+def name_receipt(attempt: Attempt, payload: dict[str, Any]) -> Mapping[str, str]:
+    """Headers of a whole answer, whose receipt has come; `payload` gets the field, if it is asked for."""
     assert attempt.receipt is not None
     digest = digest_of(attempt.receipt)
     if attempt.request.provenance:
         payload[PROVENANCE_FIELD] = _provenance(attempt, digest)
-    return orjson.dumps(payload), {**attempt.headers(), DIGEST_HEADER: digest}
+    return {**attempt.headers(), DIGEST_HEADER: digest}
 
 
 def last_event(attempt: Attempt) -> bytes:

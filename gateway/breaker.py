@@ -9,8 +9,7 @@ off together are one failure, and one that comes to its end a moment later does 
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 State = Literal["closed", "open", "half_open"]
 
@@ -23,8 +22,7 @@ READY = float("-inf")
 NOT_BEFORE_ITS_PROBE_ENDS = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """A request's way through the breaker.
 
     Attributes:

@@ -5,8 +5,9 @@ Only the first choice is read: the APIs that are translated have no others.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from gateway.client_request import PROVENANCE_FIELD
 from gateway.errors import MinerFailure
 from gateway.metering import choices_of
 
@@ -27,8 +28,7 @@ class ToolCallPiece:
     arguments: str
 
 
-@dataclass(frozen=True)
-class ChatPiece:
+class ChatPiece(NamedTuple):
     """What one event, or a whole answer, adds.
 
     Attributes:
@@ -36,6 +36,7 @@ class ChatPiece:
         stop: the stop string that ended it.
         prompt_tokens, output_tokens: of this piece; counted, not claimed, in streams.
         logprobs: of its tokens, as OpenAI's chats have them.
+        provenance: what the gateway itself adds about the answer's origin; None where the client did not ask.
     """
 
     content: str = ""
@@ -45,6 +46,7 @@ class ChatPiece:
     prompt_tokens: int = 0
     output_tokens: int = 0
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    provenance: Mapping[str, Any] | None = None
 
 
 def piece_of_event(payload: Mapping[str, Any]) -> ChatPiece:
@@ -56,7 +58,7 @@ def piece_of_event(payload: Mapping[str, Any]) -> ChatPiece:
     prompt = _length(payload.get("prompt_token_ids"))
     choice = _first_choice(payload)
     if choice is None:
-        return ChatPiece(prompt_tokens=prompt)
+        return ChatPiece(prompt_tokens=prompt, provenance=payload.get(PROVENANCE_FIELD))
     return _piece(choice, "delta", prompt, _length(choice.get("token_ids")))
 
 
@@ -75,7 +77,8 @@ def piece_of_answer(payload: Mapping[str, Any]) -> ChatPiece:
     prompt, output = (count if type(count) is int and count >= 0 else None for count in counts)
     if prompt is None or output is None:
         raise MinerFailure("its usage has no numbers of tokens")
-    return _piece(choice, "message", prompt, output)
+    piece = _piece(choice, "message", prompt, output)
+    return piece._replace(provenance=payload.get(PROVENANCE_FIELD))
 
 
 def _first_choice(payload: Mapping[str, Any]) -> dict[str, Any] | None:

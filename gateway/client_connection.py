@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
+from typing import Any
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ApiError, ClientLeft, body_too_large
-from gateway.request_cycle import Receiver
+from gateway.request_cycle import Receiver, RequestCycle
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -45,9 +47,35 @@ class Response:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._cycle: RequestCycle | None = None
         self.extra_headers: Callable[[], Mapping[str, str]] = dict
         self.started = False
         self.finished = False
+
+    def write_through(self, receive: Receive) -> None:
+        """Let `forward` use the connection that `receive` belongs to, if the gateway's own server has it."""
+        if isinstance(receive, Receiver):
+            self._cycle = receive.cycle
+
+    @property
+    def flows(self) -> bool:
+        """Whether more events can be sent with `forward`: some have been, and the client takes what comes."""
+        return self._cycle is not None and self._cycle.flows
+
+    def forward(self, data: bytes) -> bool:
+        """Send more events at once, from anywhere in the event loop; gives whether that could be done."""
+        return self._cycle is not None and self._cycle.write_chunk(data)
+
+    def answer_body(self, request_id: str, payload: dict[str, Any]) -> bytes:
+        """The body of a whole answer, in the form that the client gets.
+
+        Args:
+            payload: a miner's answer to a chat or a completion, as the client may see it.
+
+        Raises:
+            MinerFailure: it is nonsense.
+        """
+        return orjson.dumps(payload)
 
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """Send a whole answer in JSON."""

@@ -11,6 +11,11 @@ from gateway.token_bucket import TokenBucket
 from gateway.usage_book import UsageBook
 from gateway.usage_store import Used
 
+_REQUESTS, _TOKENS = (
+    (f"x-ratelimit-limit-{what}", f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}")
+    for what in ("requests", "tokens")
+)
+
 
 class ClientLimits:
     """The limits of one client, and what it has taken of them.
@@ -71,19 +76,11 @@ class ClientLimits:
 
     def headers(self) -> Mapping[str, str]:
         """What OpenAI's API says about limits, under its names."""
-        named = (("requests", self._requests), ("tokens", self._tokens))
         now_s = self._clock.monotonic_s()
-        return {
-            f"x-ratelimit-{what}-{name}": value
-            for name, bucket in named
-            if bucket is not None
-            for what, value in _report(bucket, now_s).items()
-        }
-
-
-def _report(bucket: TokenBucket, now_s: float) -> Mapping[str, str]:
-    return {
-        "limit": str(bucket.per_minute),
-        "remaining": str(max(0, math.floor(bucket.level(now_s) + 1e-6))),
-        "reset": f"{bucket.wait_s(bucket.per_minute, now_s):.3f}s",
-    }
+        told: dict[str, str] = {}
+        for bucket, (limit, remaining, reset) in ((self._requests, _REQUESTS), (self._tokens, _TOKENS)):
+            if bucket is not None:
+                told[limit] = str(bucket.per_minute)
+                told[remaining] = str(max(0, math.floor(bucket.level(now_s) + 1e-6)))
+                told[reset] = f"{bucket.wait_s(bucket.per_minute, now_s):.3f}s"
+        return told

@@ -2,7 +2,7 @@
 
 import math
 
-from gateway.errors import ApiError
+from gateway.errors import ApiError, unauthorized
 
 
 def key_required() -> ApiError:
@@ -27,7 +27,7 @@ def wrong_authorization() -> ApiError:
 
 
 def _unauthorized(message: str, code: str) -> ApiError:
-    return ApiError(401, f"{message}.", code=code, headers={"www-authenticate": "Bearer"})
+    return unauthorized(message, code, {"www-authenticate": "Bearer"})
 
 
 def rate_limited(what: str, limit: int, wait_s: float) -> ApiError:

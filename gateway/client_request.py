@@ -1,19 +1,16 @@
 """A client's request: checked, and turned into what a miner is sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from gateway.errors import invalid_request, model_not_found
 from gateway.field_checks import check_fields
+from gateway.message_checks import MAX_NESTING, check_messages
 from gateway.provider_hints import ProviderHints, parse_provider_hints
 from shared.inference_paths import CHAT_PATH
 from shared.receipts import MAX_CHOICES
-
-MAX_NESTING = 32
-"""Deepest list or object. Tool schemas nest about ten deep; parsers of miners fail near 200."""
 
 MAX_CONTAINERS = 100_000
 """Most lists and objects in one body, so that checking it stays within some 10 ms."""
@@ -40,13 +37,15 @@ the next three reach into the engine and its plugins, a salt would tell the clie
 and defeat the prefix cache that others share, a priority would let one client overtake the rest, and without
 its reasoning vLLM would leave out the token ids that an answer is counted and audited by."""
 
-OWN_FIELDS = frozenset({"provenance", "provider"})
+PROVENANCE_FIELD = "provenance"
+"""Of a request, asking for it; of an answer or its last event, with it."""
+
+OWN_FIELDS = frozenset({PROVENANCE_FIELD, "provider"})
 """Fields that ask something of the gateway; they would tell a miner which clients look at receipts, and which
 requests were steered to it."""
 
 
-@dataclass(frozen=True)
-class ClientRequest:
+class ClientRequest(NamedTuple):
     """A request that can be sent to any miner.
 
     Attributes:
@@ -88,8 +87,9 @@ def client_request(path: str, fields: dict[str, Any], model: str) -> ClientReque
     """
     check_model(fields, model)
     check_fields(fields)
-    prompts = _check_messages(fields) if path == CHAT_PATH else _count_prompts(fields)
-    _check_choices(fields, prompts)
+    if path == CHAT_PATH:
+        check_messages(fields)
+    _check_choices(fields, 1 if path == CHAT_PATH else _count_prompts(fields))
     passed_on = {name: value for name, value in fields.items() if name not in NOT_PASSED_ON | OWN_FIELDS}
     return ClientRequest(
         path=path,
@@ -97,7 +97,7 @@ def client_request(path: str, fields: dict[str, Any], model: str) -> ClientReque
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
         store=_flag(fields, "store", default=True),
-        provenance=_flag(fields, "provenance", default=False),
+        provenance=_flag(fields, PROVENANCE_FIELD, default=False),
         provider=parse_provider_hints(fields.get("provider")),
     )
 
@@ -155,16 +155,6 @@ def check_model(fields: Mapping[str, Any], model: str) -> None:
         raise invalid_request("model must be a string.", "model")
     if asked != model:
         raise model_not_found(asked[:256], model)
-
-
-def _check_messages(fields: Mapping[str, Any]) -> int:
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise invalid_request("messages must be a list with at least one message.", "messages")
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid_request(f"messages[{number}] must be an object with a role.", "messages")
-    return 1
 
 
 def _count_prompts(fields: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from gateway.affinity import Affinity
-from gateway.answer_provenance import last_event, whole_answer
+from gateway.answer_provenance import last_event, name_receipt
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.client_request import SEED_LIMIT, ClientRequest
@@ -175,8 +175,10 @@ class Dispatcher:
         self, attempt: Attempt, serving: Serving, answer: MinerAnswer, response: Response
     ) -> None:
         payload = await take_whole_answer(attempt, answer)
+        headers = name_receipt(attempt, payload)
+        body = response.answer_body(attempt.request_id, payload)
         self._conclude(attempt, serving, None)
-        await response.send_json(200, *whole_answer(attempt, payload))
+        await response.send_json(200, body, headers)
 
     def _conclude(self, attempt: Attempt, serving: Serving, error: BaseException | None) -> None:
         """Note how the attempt went, and write its record: before the client sees the end of the answer.

@@ -88,6 +88,23 @@ def invalid_request(message: str, param: str | None = None, code: str | None = N
     return ApiError(400, message, param=param, code=code)
 
 
+def unavailable(message: str, code: str, param: str | None = None, wait_s: int = RETRY_AFTER_S) -> ApiError:
+    """503: it may work in `wait_s` seconds."""
+    return ApiError(
+        503,
+        message,
+        kind="server_error",
+        code=code,
+        param=param,
+        headers={"retry-after": str(wait_s)},
+    )
+
+
+def unauthorized(message: str, code: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    """401: the caller is not who it says, or says nothing."""
+    return ApiError(401, f"{message}.", code=code, headers=headers)
+
+
 def body_too_large(limit_bytes: int) -> ApiError:
     """413."""
     return ApiError(
@@ -137,12 +154,9 @@ def model_does_not_embed(model: str) -> ApiError:
 
 def tokenizer_unavailable(reason: str) -> ApiError:
     """503: nothing can be tokenised here now."""
-    return ApiError(
-        503,
+    return unavailable(
         f"Nothing can be tokenised now: {reason}.",
-        kind="server_error",
-        code="tokenizer_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "tokenizer_unavailable",
     )
 
 
@@ -178,12 +192,9 @@ def receipt_not_found(request_id: str) -> ApiError:
 
 def receipts_unavailable(reason: str) -> ApiError:
     """503: receipts can't be looked up now; everything else works."""
-    return ApiError(
-        503,
+    return unavailable(
         f"The gateway can't look receipts up at the moment: {reason}; try again later.",
-        kind="server_error",
-        code="receipts_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "receipts_unavailable",
     )
 
 
@@ -216,12 +227,9 @@ def method_not_allowed(method: str, path: str) -> ApiError:
 
 def no_miner_available(model: str) -> ApiError:
     """503: nobody to route to."""
-    return ApiError(
-        503,
+    return unavailable(
         f"No miner that serves {model} can be reached at the moment; try again shortly.",
-        kind="server_error",
-        code="no_miner_available",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "no_miner_available",
     )
 
 
@@ -239,23 +247,17 @@ def may_not_choose_miner(reason: str) -> ApiError:
 
 def named_miner_unavailable(reason: str) -> ApiError:
     """503: the miner that a trusted caller named can't serve now."""
-    return ApiError(
-        503,
+    return unavailable(
         f"The named miner can't serve now: {reason}.",
-        kind="server_error",
-        code="named_miner_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "named_miner_unavailable",
     )
 
 
 def recording_unavailable() -> ApiError:
     """503: an answer that can't be recorded can't be audited, so it is not served."""
-    return ApiError(
-        503,
+    return unavailable(
         "The gateway can't write its record log at the moment, so it serves nothing; try again later.",
-        kind="server_error",
-        code="recording_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "recording_unavailable",
     )
 
 

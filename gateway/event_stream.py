@@ -44,8 +44,24 @@ class EventSplitter:
         Raises:
             MinerFailure: an event is larger than allowed.
         """
-        usual = not self._pending and data.endswith(b"\n\n") and b"\r" not in data
-        return self._whole_events(data) if usual else self._events(data)
+        if self._pending or not data.endswith(b"\n\n") or b"\r" in data:
+            return self._events(data)
+        return self._whole_events(data)
+
+    def only_event(self, data: bytes) -> bytes | None:
+        """The data of an event, where that is all there is: nothing pending, one event, one line of data.
+
+        This is the usual case. Otherwise None, and `data` is still to be fed.
+
+        Raises:
+            MinerFailure: the event is larger than allowed.
+        """
+        if self._pending or b"\r" in data or not data.startswith(b"data: "):
+            return None
+        if not data.endswith(b"\n\n") or data.find(b"\n") != len(data) - 2:
+            return None
+        self._check_size(len(data))
+        return data[6:-2]
 
     def _events(self, data: bytes) -> Iterator[Event]:
         searched = max(0, len(self._pending) - _LONGEST_BLANK_LINE + 1)
@@ -60,7 +76,7 @@ class EventSplitter:
         self._check_size(len(self._pending))
 
     def _whole_events(self, data: bytes) -> Iterator[Event]:
-        """The usual case, cheaply: nothing is pending, and nothing stays."""
+        """Events where nothing is pending, and nothing stays, cheaply."""
         for text in data[:-2].split(b"\n\n"):
             self._check_size(len(text) + 2)
             usual = text.startswith(b"data: ") and b"\n" not in text

@@ -44,6 +44,14 @@ def _is_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
+def _is_documents(value: Any) -> bool:
+    return _is_objects(value) and all(isinstance(text, str) for one in value for text in one.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_biases(value: Any) -> bool:
     return isinstance(value, dict) and all(type(bias) in (int, float) for bias in value.values())
 
@@ -85,6 +93,12 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "parallel_tool_calls": (_is_bool, "true or false"),
     "response_format": (_is_object, "an object with a type"),
     "stream_options": (_is_object, "an object"),
+    "documents": (_is_documents, "a list of objects that hold texts"),
+    "chat_template_kwargs": (_is_object, "an object"),
+    "reasoning_effort": (_is_text, "a text"),
+    "add_generation_prompt": (_is_bool, "true or false"),
+    "continue_final_message": (_is_bool, "true or false"),
+    "add_special_tokens": (_is_bool, "true or false"),
     "echo": (_is_bool, "true or false"),
     "return_token_ids": (_is_bool, "true or false"),
 }

@@ -131,17 +131,24 @@ class Race:
 
 
 class Contender(Response):
-    """The response as one of several attempts has it: writing to it takes winning."""
+    """The response as one of several attempts at a stream has it: writing to it takes winning."""
 
     def __init__(self, shared: Response, win: Callable[[], None]) -> None:
         super().__init__(shared._send)
         self._shared, self._win = shared, win
 
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+    async def send_events(self, data: bytes, headers: Mapping[str, str]) -> None:
         self._win()
-        self.started = True
-        await self._shared._start(status, headers)
+        await self._shared.send_events(data, headers)
+        self.started = self._shared.started
 
-    async def _body(self, data: bytes, last: bool) -> None:
-        self.finished = last
-        await self._shared._body(data, last)
+    @property
+    def flows(self) -> bool:
+        return self.started and self._shared.flows
+
+    def forward(self, data: bytes) -> bool:
+        return self.started and self._shared.forward(data)
+
+    async def end_events(self, data: bytes) -> None:
+        await self._shared.end_events(data)
+        self.finished = True

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.chat_pieces import ChatPiece, ToolCallPiece
+from gateway.client_request import PROVENANCE_FIELD
 from gateway.errors import ApiError, MinerFailure
 from gateway.translated_response import sse
 
@@ -42,6 +43,7 @@ class MessagesWriter:
         self._stop_reason: str | None = None
         self._stop: str | None = None
         self._prompt_tokens = self._output_tokens = 0
+        self._provenance: dict[str, Any] = {}
 
     def whole(self, request_id: str, answer: ChatPiece) -> bytes:
         blocks: list[dict[str, Any]] = [{"type": "text", "text": answer.content}] if answer.content else []
@@ -50,7 +52,8 @@ class MessagesWriter:
         self._note(answer)
         stop_reason, stop = self._stopped(any_call=bool(answer.tool_calls))
         message = self._message(request_id, answer.prompt_tokens, answer.output_tokens)
-        return orjson.dumps(message | {"content": blocks, "stop_reason": stop_reason, "stop_sequence": stop})
+        message |= {"content": blocks, "stop_reason": stop_reason, "stop_sequence": stop}
+        return orjson.dumps(message | self._provenance)
 
     def begin(self, request_id: str, prompt_tokens: int) -> bytes:
         self._prompt_tokens = prompt_tokens
@@ -75,7 +78,7 @@ class MessagesWriter:
         stop_reason, stop = self._stopped(any_call=self._last_call >= 0)
         delta = {"stop_reason": stop_reason, "stop_sequence": stop}
         usage = _usage(self._prompt_tokens, self._output_tokens)
-        last = sse("message_delta", {"delta": delta, "usage": usage})
+        last = sse("message_delta", {"delta": delta, "usage": usage, **self._provenance})
         return self._stop_block() + last + sse("message_stop", {})
 
     def error(self, error: ApiError) -> bytes:
@@ -121,6 +124,8 @@ class MessagesWriter:
     def _note(self, piece: ChatPiece) -> None:
         self._stop_reason = piece.finish_reason or self._stop_reason
         self._stop = piece.stop or self._stop
+        if piece.provenance is not None:
+            self._provenance = {PROVENANCE_FIELD: piece.provenance}
 
     def _stopped(self, any_call: bool) -> tuple[str, str | None]:
         """Anthropic's reason, and the stop sequence if that was it; a named tool ends with vLLM's "stop"."""

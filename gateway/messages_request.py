@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import ApiError, invalid_request
+from gateway.nested_fields import objects, text_of, wrong
 
 _RENAMED = {"stop_sequences": "stop"}
 _TRANSLATED = frozenset({"messages", "system", "tools", "tool_choice", "output_config", "thinking"})
@@ -31,20 +31,20 @@ def chat_fields(fields: Mapping[str, Any], max_tokens_needed: bool = True) -> di
         ApiError: 400; says which field is wrong, under Anthropic's name for it.
     """
     for name in _REFUSED & fields.keys():
-        raise invalid_request(f"{name}: this gateway runs no servers for a model; leave it out.", name)
+        raise wrong(name, "this gateway runs no servers for a model; leave it out")
     chat = {
         _RENAMED.get(name, name): value
         for name, value in fields.items()
         if name not in _TRANSLATED and name not in _DROPPED
     }
     if max_tokens_needed and type(fields.get("max_tokens")) is not int:
-        raise invalid_request("max_tokens: a whole number of tokens is required.", "max_tokens")
+        raise wrong("max_tokens", "a whole number of tokens is required")
     if max_tokens_needed and fields["max_tokens"] < 1:
-        raise invalid_request("max_tokens: it must be at least 1.", "max_tokens")
+        raise wrong("max_tokens", "it must be at least 1")
     _check_thinking(fields.get("thinking"))
     chat["messages"] = [*_system(fields.get("system")), *_messages(fields.get("messages"))]
     if fields.get("tools"):
-        chat["tools"] = [_tool(tool, number) for number, tool in enumerate(_list(fields["tools"], "tools"))]
+        chat["tools"] = [_tool(tool, number) for number, tool in enumerate(objects(fields["tools"], "tools"))]
         chat |= _tool_choice(fields.get("tool_choice"))
     return chat | _response_format(fields.get("output_config"))
 
@@ -53,24 +53,22 @@ def _check_thinking(thinking: Any) -> None:
     if thinking is None:
         return
     if not isinstance(thinking, dict) or thinking.get("type") not in ("disabled", "adaptive"):
-        raise invalid_request(
-            "thinking: this model does not think before it answers; leave it out.", "thinking"
-        )
+        raise wrong("thinking", "this model does not think before it answers; leave it out")
 
 
 def _system(system: Any) -> list[dict[str, Any]]:
     if system is None:
         return []
-    blocks = [{"type": "text", "text": system}] if isinstance(system, str) else _list(system, "system")
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) else objects(system, "system")
     texts = [_text(block, f"system.{number}") for number, block in enumerate(blocks)]
     kept = [text for text in texts if not text.startswith(_BILLING)]
     return [{"role": "system", "content": "\n".join(kept)}] if kept else []
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
-    given = _list(messages, "messages")
+    given = objects(messages, "messages")
     if not given:
-        raise invalid_request("messages: at least one message is required.", "messages")
+        raise wrong("messages", "at least one message is required")
     for number, message in enumerate(given):
         place = f"messages.{number}"
         role = message.get("role")
@@ -82,13 +80,13 @@ def _messages(messages: Any) -> Iterator[dict[str, Any]]:
         elif role == "system":
             yield {"role": "system", "content": "\n".join(_text(block, place) for block in blocks)}
         else:
-            raise invalid_request(f'{place}.role: it must be "user" or "assistant".', "messages")
+            raise wrong(f"{place}.role", 'it must be "user" or "assistant"')
 
 
 def _blocks(content: Any, place: str) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return _list(content, f"{place}.content")
+    return objects(content, f"{place}.content")
 
 
 def _user(blocks: list[dict[str, Any]], place: str) -> Iterator[dict[str, Any]]:
@@ -104,7 +102,7 @@ def _user(blocks: list[dict[str, Any]], place: str) -> Iterator[dict[str, Any]]:
             words = []
         yield {
             "role": "tool",
-            "tool_call_id": _string(block, "tool_use_id", here),
+            "tool_call_id": text_of(block, "tool_use_id", here),
             "content": _result_text(block.get("content"), here),
         }
     if words or not blocks:
@@ -136,30 +134,26 @@ def _assistant(blocks: list[dict[str, Any]], place: str) -> dict[str, Any]:
 def _call(block: Mapping[str, Any], place: str) -> dict[str, Any]:
     given = block.get("input")
     if not isinstance(given, dict):
-        raise invalid_request(f"{place}.input: it must be an object.", "messages")
-    function = {"name": _string(block, "name", place), "arguments": orjson.dumps(given).decode()}
-    return {"id": _string(block, "id", place), "type": "function", "function": function}
+        raise wrong(f"{place}.input", "it must be an object")
+    function = {"name": text_of(block, "name", place), "arguments": orjson.dumps(given).decode()}
+    return {"id": text_of(block, "id", place), "type": "function", "function": function}
 
 
 def _text(block: Mapping[str, Any], place: str) -> str:
     if block.get("type") != "text":
         kind = str(block.get("type"))[:40]
-        raise invalid_request(
-            f"{place}: this model takes text only, no block of the type {kind!r}.", "messages"
-        )
-    return _string(block, "text", place)
+        raise wrong(place, f"this model takes text only, no block of the type {kind!r}")
+    return text_of(block, "text", place)
 
 
 def _tool(tool: Mapping[str, Any], number: int) -> dict[str, Any]:
     place = f"tools.{number}"
     if tool.get("type") not in (None, "custom"):
-        raise invalid_request(
-            f"{place}: this gateway runs no tools itself; give it an input_schema.", "tools"
-        )
+        raise wrong(place, "this gateway runs no tools itself; give it an input_schema")
     schema = tool.get("input_schema")
     if not isinstance(schema, dict):
-        raise invalid_request(f"{place}.input_schema: it must be an object.", "tools")
-    function = {"name": _string(tool, "name", place), "parameters": {"type": "object", **schema}}
+        raise wrong(f"{place}.input_schema", "it must be an object")
+    function = {"name": text_of(tool, "name", place), "parameters": {"type": "object", **schema}}
     optional = {name: tool[name] for name in ("description", "strict") if tool.get(name) is not None}
     return {"type": "function", "function": function | optional}
 
@@ -171,12 +165,12 @@ def _tool_choice(choice: Any) -> dict[str, Any]:
     words = {"auto": "auto", "any": "required", "none": "none"}
     chosen: Any
     if kind == "tool":
-        function = {"name": _string(choice, "name", "tool_choice")}
+        function = {"name": text_of(choice, "name", "tool_choice")}
         chosen = {"type": "function", "function": function}
     elif isinstance(kind, str) and kind in words:
         chosen = words[kind]
     else:
-        raise invalid_request("tool_choice.type: it must be auto, any, tool or none.", "tool_choice")
+        raise wrong("tool_choice.type", "it must be auto, any, tool or none")
     single = {"parallel_tool_calls": False} if choice.get("disable_parallel_tool_use") else {}
     return {"tool_choice": chosen, **single}
 
@@ -186,23 +180,6 @@ def _response_format(config: Any) -> dict[str, Any]:
     if wanted is None:
         return {}
     if not isinstance(wanted, dict) or not isinstance(wanted.get("schema"), dict):
-        raise invalid_request("output_config.format: it must have a schema.", "output_config")
+        raise wrong("output_config.format", "it must have a schema")
     json_schema = {"name": "answer", "schema": wanted["schema"]}
     return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
-
-
-def _list(value: Any, place: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _wrong(place, "it must be a list of objects")
-    return value
-
-
-def _string(fields: Mapping[str, Any], name: str, place: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise _wrong(f"{place}.{name}", "it must be a text")
-    return value
-
-
-def _wrong(place: str, words: str) -> ApiError:
-    return invalid_request(f"{place}: {words}.", place.partition(".")[0])

@@ -1,6 +1,6 @@
 """Reading what a miner says: events and answers that must be JSON, receipts taken out, errors understood."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -8,6 +8,9 @@ from gateway.errors import MinerFailure, MinerRefusal
 
 MAX_RECEIPT_BYTES = 1 << 16
 """Largest receipt: 128 choices take some 45 KB."""
+
+MOST_GROWTH = 8
+"""How many times as long JSON may become when it is written again: 1e15, say, is 1000000000000000.0."""
 
 MAX_RECEIPT_NESTING = 4
 """A receipt is an object with a list of objects; one level more than it needs."""
@@ -25,33 +28,23 @@ OVERLOAD_STATUSES = frozenset({429, 503})
 """The miner's own trouble, but one that passes: it is left alone for a while."""
 
 
-class Part(NamedTuple):
-    """One event of a stream, or one whole answer.
-
-    Attributes:
-        payload: its JSON object without the receipt.
-        receipt: the receipt that it carried, not checked.
-    """
-
-    payload: dict[str, Any]
-    receipt: dict[str, Any] | None
-
-
-def read_part(data: bytes) -> Part:
+def read_part(data: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Parse an event's data or an answer's body, and take the receipt out.
+
+    Returns: its JSON object without the receipt, and the receipt that it carried, not checked.
 
     Raises:
         MinerFailure: not a JSON object, an error, or an impossible receipt.
     """
-    payload = _object(data)
+    payload = json_object_of(data)
     if payload.get("error") is not None:
         raise MinerFailure(f"it broke off with an error: {_error_fields(payload)[0]}")
     if "provenance" in payload:
         raise MinerFailure("it sent a field `provenance`, which is the gateway's own word")
     receipt = payload.pop("receipt", None)
     if receipt is not None:
-        _check_receipt(receipt)
-    return Part(payload, receipt)
+        _check_receipt(receipt, len(data))
+    return payload, receipt
 
 
 def remove_token_ids(payload: dict[str, Any]) -> None:
@@ -62,7 +55,12 @@ def remove_token_ids(payload: dict[str, Any]) -> None:
         choice.pop("token_ids", None)
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def json_object_of(data: bytes) -> dict[str, Any]:
+    """The JSON object that an event or an answer is, of bounded depth.
+
+    Raises:
+        MinerFailure: it is something else.
+    """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -75,13 +73,12 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _check_receipt(receipt: Any) -> None:
+def _check_receipt(receipt: Any, bytes_with_it: int) -> None:
     if not isinstance(receipt, dict):
         raise MinerFailure("its receipt is not an object")
-    if (
-        _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING
-        or len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
-    ):
+    may_be = bytes_with_it * MOST_GROWTH > MAX_RECEIPT_BYTES
+    too_large = may_be and len(orjson.dumps(receipt)) > MAX_RECEIPT_BYTES
+    if too_large or _depth(receipt, MAX_RECEIPT_NESTING) > MAX_RECEIPT_NESTING:
         raise MinerFailure("its receipt is larger than any receipt can be")
 
 

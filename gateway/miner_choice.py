@@ -1,7 +1,7 @@
 """Choosing a miner for one request: who may serve it, who has room, and then routing's choice among those."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.affinity import Affinity, Familiar, Prompt, prompt_of
 from gateway.breaker import Pass
@@ -30,8 +30,7 @@ MOSTLY_FAMILIAR = 0.5
 `is_continuation` in `validator/comparison.py`)."""
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """What one client's request asks of its miner.
 
     Attributes:
@@ -52,8 +51,7 @@ class Wish:
         return self.hints is None and self.only is None
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Room at a miner, taken for one attempt.
 
     Attributes:
@@ -111,7 +109,7 @@ class MinerChoice:
         """
         now_s = self._clock.monotonic_s()
         miners = self._who_may(wish, tried)
-        asked = self._asked(wish, miners)
+        asked = self._asked(wish, miners, self._bound(wish, miners, tried))
         room = self._with_room(miners, wish, asked.bound)
         loads = self._table.loads_of(room, wish.band)
         if len(room) < len(miners):
@@ -169,11 +167,15 @@ class MinerChoice:
             most = min(most or bound, bound)
         return miners if most is None else [miner for miner in miners if miner.in_flight < most]
 
-    def _bound(self) -> int:
-        miners = self._table.callable()
+    def _bound(self, wish: Wish, miners: Sequence[KnownMiner], tried: Collection[str]) -> int:
+        """From how many attempts under way a miner is not sought out; the mean is that of all miners."""
+        if not wish.familiar and wish.hints is None:
+            return LEAST_BOUND
+        if tried or not wish.free:
+            miners = self._table.callable()
         return load_bound(sum(miner.in_flight for miner in miners), len(miners))
 
-    def _asked(self, wish: Wish, miners: Sequence[KnownMiner]) -> Asked:
+    def _asked(self, wish: Wish, miners: Sequence[KnownMiner], bound: int) -> Asked:
         familiar = wish.familiar
         uids = {miner.hotkey: miner.uid for miner in miners} if familiar else {}
         return Asked(
@@ -182,5 +184,5 @@ class MinerChoice:
             order=order_of_uids(miners, wish.hints.order) if wish.hints else (),
             familiar_uid=uids.get(familiar.hotkey) if familiar else None,
             familiar_share=familiar.share if familiar else 0.0,
-            bound=self._bound() if familiar or wish.hints else LEAST_BOUND,
+            bound=bound,
         )

@@ -5,6 +5,7 @@ unpacked or redirected.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -15,6 +16,10 @@ MAX_WAITING_BYTES = 256 << 10
 """Bytes of an answer that wait to be read; more stay in the kernel, and then with the miner."""
 
 _CONTINUE_STATUSES = range(100, 200)
+
+Take = Callable[[bytes], float]
+"""Takes bytes the moment they come; gives the event loop's time until which more must come, which is never
+before the last one that it gave, or 0.0 to be given no more."""
 
 
 class MinerConnection(asyncio.Protocol):
@@ -36,6 +41,8 @@ class MinerConnection(asyncio.Protocol):
         self._error: OSError | None = None
         self._paused = False
         self._busy = False
+        self._take: Take | None = None
+        self._most_bytes, self._deadline_s = 0, 0.0
         self.received_bytes = 0
         self._expect_answer()
 
@@ -97,6 +104,43 @@ class MinerConnection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    async def pour(self, take: Take, until_s: float, deadline_s: float, most_bytes: int) -> None:
+        """Give what comes of the body to `take`, at once and without waking the caller, while that goes on.
+
+        Afterwards `read` gives what was not taken, the end, or what went wrong.
+
+        Args:
+            until_s: as for `read`; then what `take` says, but no later than `deadline_s`.
+            most_bytes: of the answer, with its head, after which nothing is given to `take`.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            Exception: whatever `take` raised.
+        """
+        self._take, self._deadline_s, self._most_bytes, self._until_s = take, deadline_s, most_bytes, until_s
+        try:
+            while self._take is not None and not self._pieces and not self.complete and self._error is None:
+                await self._something(min(self._until_s, deadline_s))
+        finally:
+            self._take = None
+
+    def _give(self, take: Take) -> None:
+        """Give to `take` what has come."""
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self._waiting_bytes = [], 0
+        try:
+            until_s = take(data)
+        except Exception as error:  # noqa: BLE001  whoever waits in `pour` gets it
+            self._take = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if until_s > 0.0 and not self.complete:
+            self._until_s = min(until_s, self._deadline_s)
+            return
+        self._take = None
+        self._wake()
 
     def finished(self) -> bool:
         """Note that the answer is done with; gives whether the connection can take another request."""
@@ -167,6 +211,9 @@ class MinerConnection(asyncio.Protocol):
             return
         if not self._head_complete and self._head_bytes > MAX_HEAD_BYTES:
             self._fail(ConnectionAbortedError("endless head"))
+            return
+        if self._take is not None and self._pieces and self.received_bytes <= self._most_bytes:
+            self._give(self._take)
             return
         if self._waiting_bytes > MAX_WAITING_BYTES and not self._paused:
             self._paused = True

@@ -55,6 +55,7 @@ class InferenceRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self.paths[scope["path"]](send)
+        exchange.response.write_through(receive)
         try:
             await self._serve(scope, receive, exchange)
         except ApiError as error:

@@ -7,8 +7,9 @@ are not listed; every object takes more than is said of it. A test holds the doc
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.client_request import MAX_CONTAINERS, MAX_NESTING
+from gateway.client_request import MAX_CONTAINERS
 from gateway.field_checks import MOST_LOGPROBS, MOST_STOPS
+from gateway.message_checks import MAX_NESTING
 from shared.receipts import MAX_CHOICES
 
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ first answer is not taken at its word. Samples are divided by what was under way
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HALF_LIFE_S = 600.0
 """What was measured counts half after ten minutes, as requests do (`gateway/routing.py`)."""
@@ -37,8 +37,7 @@ MIN_TOKENS = 8
 """Shorter answers say nothing of the time between tokens (`ScoringConfig.speed_min_tokens`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Typical:
+class Typical(NamedTuple):
     """A decaying geometric mean of seconds, as it was at `at_s`."""
 
     value_s: float
@@ -53,8 +52,7 @@ class Typical:
         return Typical(value_s, min(weight + 1, MOST_WEIGHT), now_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """Of prompts of one length: seconds to the first token and between tokens; None: not measured."""
 
     first: Typical | None = None
@@ -77,8 +75,7 @@ class Pace:
 UNMEASURED = Pace()
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What one whole answer told.
 
     Attributes:

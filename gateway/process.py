@@ -30,6 +30,7 @@ from gateway.health import Health, Readiness
 from gateway.health_probe import HealthProbe
 from gateway.http_server import ConnectionLimits, GatewayServer, build_server, listen
 from gateway.metrics import Metrics
+from gateway.metrics_port import metrics_port
 from gateway.miner_list import FileWatch, ListedMiners
 from gateway.miners import MinerTable
 from gateway.observed import Observed, PathNames, next_request_id
@@ -58,9 +59,6 @@ from shared.signing import Signer
 from shared.wallets import load_hotkey
 
 log = logging.getLogger(__name__)
-
-METRICS_CONNECTIONS = ConnectionLimits(connections=64)
-"""Of the metrics' own port: a few Prometheus servers, and people with curl."""
 
 COLLECT_AFTER = 10_000
 """Objects that may be made, beyond those that went away, before cycles among young ones are looked for."""
@@ -223,7 +221,7 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
             connections = gateway.metrics.gauge("connections", "Connections of clients.", "livesum")
             gateway.metrics.before_scrape(lambda: connections.set(len(server.server_state.connections)))
             _heed_signals(server, gateway.drain, around.settings)
-            async with _metrics_port(config, gateway.metrics_app):
+            async with metrics_port(config.host, config.metrics_port, gateway.metrics_app):
                 host, port = listener.getsockname()[:2]
                 log.info("the gateway listens on %s port %d", host, port)
                 await server.serve(sockets=[listener])
@@ -236,27 +234,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
-
-
-@asynccontextmanager
-async def _metrics_port(config: GatewayConfig, app: ASGIApp) -> AsyncIterator[None]:
-    """Serve /metrics on its own port beside the block, if there is one; it ends last, so that all is seen.
-
-    Raises:
-        ConfigError: the port can't be had.
-    """
-    if config.metrics_port is None:
-        yield
-        return
-    with listen(config.host, config.metrics_port, shared=shared_folder() is not None) as listener:
-        server = build_server(app, METRICS_CONNECTIONS, shutdown_seconds=0)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        log.info("metrics are served on port %d", listener.getsockname()[1])
-        try:
-            yield
-        finally:
-            server.cut()
-            await serving
 
 
 def _heed_signals(server: GatewayServer, drain: Drain, settings: Settings | None) -> None:

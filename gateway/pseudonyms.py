@@ -22,6 +22,9 @@ KEY_BYTES = 32
 NAME_CHARS = 32
 """128 bits in hexadecimal: no two clients of a day share a name by chance."""
 
+MOST_NAMES = 10_000
+"""Names that are remembered for as long as their key is; making one takes ten times as long."""
+
 DAY_MS = 86_400_000
 _OWNER_ONLY = 0o600
 
@@ -42,6 +45,7 @@ class Pseudonyms:
     ) -> None:
         self._file, self._clock, self._new_key = file, clock, new_key
         self._day, self._key = -1, b""
+        self._names: dict[str, str] = {}
 
     def renew(self) -> None:
         """Make a new key if the day has changed; called before the first name and then every few seconds.
@@ -60,6 +64,8 @@ class Pseudonyms:
         except OSError as error:
             raise ConfigError(f"{self._file} can't be read or written: {error}; check --state-dir") from None
         self._day, self._key = day, key
+        # Last: a name that is made meanwhile, under the old key, goes away with the old names.
+        self._names = {}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -71,7 +77,13 @@ class Pseudonyms:
 
     def name(self, identity: str) -> str:
         """What the client is called today."""
-        return self._digest(f"client|{identity}").hex()[:NAME_CHARS]
+        names = self._names
+        name = names.get(identity)
+        if name is None:
+            if len(names) >= MOST_NAMES:
+                names.clear()
+            name = names[identity] = self._digest(f"client|{identity}").hex()[:NAME_CHARS]
+        return name
 
     def number(self, identity: str, below: int) -> int:
         """A number from 0 to below `below`, the same for the same identity all day."""

@@ -6,6 +6,23 @@ import random
 BUFFER_BYTES = 4096
 
 
+REQUEST_ID_BYTES = 16
+
+
+class RequestIds:
+    """Makes ids of requests: 128 random bits in hexadecimal, all of the system's."""
+
+    def __init__(self) -> None:
+        self._digits, self._used = "", 0
+
+    def __call__(self) -> str:
+        """An id that nobody can guess."""
+        if self._used == len(self._digits):
+            self._digits, self._used = os.urandom(BUFFER_BYTES).hex(), 0
+        start, self._used = self._used, self._used + 2 * REQUEST_ID_BYTES
+        return self._digits[start : self._used]
+
+
 class BufferedSystemRandom(random.SystemRandom):
     """As good as random.SystemRandom: every byte comes from the system and is used once."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.attempt import Attempt
 from gateway.client_connection import Response
 from gateway.errors import MinerFailure
-from gateway.event_stream import DONE, Event, EventSplitter
+from gateway.event_stream import DONE, EventSplitter
 from gateway.metering import choices_of
 from gateway.miner_answer import read_part, remove_token_ids
 from gateway.upstream import MinerAnswer, Timeouts
@@ -32,6 +32,10 @@ class StreamRelay:
         self._events = 0
         self._uncounted: list[tuple[dict[str, Any], float]] = []
         self._uncounted_bytes = 0
+        self._failure: MinerFailure | None = None
+        self._held = b""
+        self._clock = asyncio.get_running_loop().time
+        self._idle_s = self._until_s = 0.0
 
     async def run(self, timeouts: Timeouts, first_event_until_s: float) -> None:
         """Forward until [DONE].
@@ -58,35 +62,75 @@ class StreamRelay:
         self._check_end()
 
     async def _forward(self, idle_s: float, until_s: float) -> None:
-        clock = asyncio.get_running_loop().time
+        """Forward until [DONE]: the first events from here, and later ones too while the client is slow;
+        all others as they come, in the event loop's own callback."""
+        self._idle_s, self._until_s = idle_s, until_s
         while not self._done:
-            data = await self._answer.read(until_s)
-            if not data:
-                raise MinerFailure("its stream ended without [DONE]")
-            events_before = self._events
-            await self._take(data, self._attempt.received())
-            if self._events > events_before:
-                until_s = clock() + idle_s
+            if self._response.flows:
+                await self._answer.pour(self._pass_on, self._until_s)
+            events, self._held = self._held, b""
+            if not events and not self._done:
+                events = self._take(await self._answer.read(self._until_s))
+            if events:
+                headers = {} if self._response.started else self._attempt.headers()
+                await self._response.send_events(events, headers)
+            self._look_back()
 
-    async def _take(self, data: bytes, at_s: float) -> None:
-        """Forward the events that `data` completes, note them to be counted, complain about what follows."""
-        forward, failure = [], None
+    def _pass_on(self, data: bytes) -> float:
+        """Forward what has just come; a `Take`."""
+        events = self._take(data)
+        if events and not self._response.forward(events):
+            self._held = events
+            return 0.0
+        self._look_back()
+        return 0.0 if self._done else self._until_s
+
+    def _take(self, data: bytes) -> bytes:
+        """Of the events that `data` completes, those that the client gets, noted to be counted.
+
+        At a malformed one it stops: that is complained about after the others have been forwarded.
+        """
+        at_s, events_before, forward = self._attempt.received(), self._events, data
+        try:
+            only = self._splitter.only_event(data)
+            if only is None:
+                forward = self._take_several(data, at_s)
+            elif (payload := self._read(only)) is None:
+                forward = b""
+            else:
+                self._uncounted.append((payload, at_s))
+                self._uncounted_bytes += len(data)
+        except MinerFailure as error:
+            self._failure, forward = error, b""
+        if self._events > events_before:
+            self._until_s = self._clock() + self._idle_s
+        return forward
+
+    def _take_several(self, data: bytes, at_s: float) -> bytes:
+        if not data:
+            raise MinerFailure("its stream ended without [DONE]")
+        forward = []
         try:
             for event in self._splitter.feed(data):
-                payload = self._read(event)
+                payload = self._read(event.data)
                 if payload is not None:
                     forward.append(event.raw)
                     self._uncounted.append((payload, at_s))
                     self._uncounted_bytes += len(event.raw)
         except MinerFailure as error:
-            failure = error
-        if forward:
-            headers = {} if self._response.started else self._attempt.headers()
-            await self._response.send_events(b"".join(forward), headers)
+            self._failure = error
+        return b"".join(forward)
+
+    def _look_back(self) -> None:
+        """Count now and then, and complain about what was malformed.
+
+        Raises:
+            MinerFailure: it was, or it has not the shape of an answer with token ids.
+        """
         if len(self._uncounted) >= COUNTED_TOGETHER or self._uncounted_bytes > MAX_UNCOUNTED_BYTES:
             self._count()
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
 
     def _count(self) -> None:
         """Count what has been forwarded since the last time.
@@ -98,23 +142,23 @@ class StreamRelay:
         for payload, at_s in uncounted:
             self._attempt.tally.add(payload, at_s)
 
-    def _read(self, event: Event) -> dict[str, Any] | None:
+    def _read(self, data: bytes | None) -> dict[str, Any] | None:
         """The payload of an event that the client gets; None for one that it does not."""
-        if event.data is None or self._done:
+        if data is None or self._done:
             return None
         self._events += 1
-        if event.data.strip() == DONE:
+        if data.startswith(b"[") and data.strip() == DONE:
             self._done = True
             return None
-        part = read_part(event.data)
-        choices = choices_of(part.payload)
+        payload, receipt = read_part(data)
+        choices = choices_of(payload)
         if self._attempt.receipt is not None:
             raise MinerFailure("its stream went on after the receipt")
-        if part.receipt is None:
-            return part.payload
+        if receipt is None:
+            return payload
         if choices:
             raise MinerFailure("its receipt came in an event with choices")
-        self._attempt.receipt = part.receipt
+        self._attempt.receipt = receipt
         return None
 
     def _check_end(self) -> None:
@@ -131,12 +175,11 @@ async def take_whole_answer(attempt: Attempt, answer: MinerAnswer) -> dict[str, 
     """
     body = await answer.read_whole()
     at_s = attempt.received()
-    part = read_part(body)
-    attempt.receipt = part.receipt
-    attempt.tally.add(part.payload, at_s)
+    payload, attempt.receipt = read_part(body)
+    attempt.tally.add(payload, at_s)
     attempt.tally.check_complete()
-    if part.receipt is None:
+    if attempt.receipt is None:
         raise MinerFailure("its answer had no receipt")
     if not attempt.request.shows_token_ids:
-        remove_token_ids(part.payload)
-    return part.payload
+        remove_token_ids(payload)
+    return payload

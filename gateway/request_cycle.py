@@ -8,18 +8,22 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 
 class Receiver:
-    """The `receive` of an ASGI application that can also call back when the client leaves."""
+    """The `receive` of an ASGI application that can also call back when the client leaves.
+
+    Attributes:
+        cycle: the request that it belongs to.
+    """
 
     def __init__(self, cycle: "RequestCycle") -> None:
-        self._cycle = cycle
+        self.cycle = cycle
 
     async def __call__(self) -> Any:
-        return await RequestResponseCycle.receive(self._cycle)
+        return await RequestResponseCycle.receive(self.cycle)
 
     def when_left(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` when the client's connection ends, at once if it has; None: nobody any more."""
-        self._cycle.on_left = callback
-        if callback is not None and self._cycle.disconnected:
+        self.cycle.on_left = callback
+        if callback is not None and self.cycle.disconnected:
             callback()
 
 
@@ -28,6 +32,7 @@ class RequestCycle(RequestResponseCycle):
 
     on_left: Callable[[], None] | None = None
     _head: bytes = b""
+    _in_chunks: bool = False
 
     @property
     def receive(self) -> Receiver:
@@ -38,6 +43,18 @@ class RequestCycle(RequestResponseCycle):
         """The client's connection has ended."""
         if self.on_left is not None:
             self.on_left()
+
+    @property
+    def flows(self) -> bool:
+        """Whether more of the body can be sent at once: it has begun, and the client takes what comes."""
+        return self._in_chunks and not self.flow.write_paused and not self.disconnected
+
+    def write_chunk(self, body: bytes) -> bool:
+        """Send more of the body at once, without a task; gives whether that could be done."""
+        if not self._in_chunks or self.flow.write_paused or self.disconnected:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """What the application sends; waits while the client takes nothing."""
@@ -77,6 +94,7 @@ class RequestCycle(RequestResponseCycle):
         elif self.chunked_encoding:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             framed += b"" if more else b"0\r\n\r\n"
+            self._in_chunks = more
         else:
             self.expected_content_length -= len(body)
             framed = body

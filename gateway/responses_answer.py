@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.chat_pieces import ChatPiece, ToolCallPiece
+from gateway.client_request import PROVENANCE_FIELD
 from gateway.errors import ApiError, MinerFailure
 from gateway.translated_response import sse
 
@@ -93,6 +94,7 @@ class ResponsesWriter:
         self._open = False
         self._finish_reason: str | None = None
         self._prompt_tokens = self._output_tokens = 0
+        self._provenance: Mapping[str, Any] = {}
 
     def whole(self, request_id: str, answer: ChatPiece) -> bytes:
         self.begin(request_id, answer.prompt_tokens)
@@ -109,6 +111,8 @@ class ResponsesWriter:
     def add(self, piece: ChatPiece) -> bytes:
         self._output_tokens += piece.output_tokens
         self._finish_reason = piece.finish_reason or self._finish_reason
+        if piece.provenance is not None:
+            self._provenance = {PROVENANCE_FIELD: piece.provenance}
         events = bytearray()
         if piece.content:
             if not self._open or self._items[-1].call is not None:
@@ -152,6 +156,7 @@ class ResponsesWriter:
             "background": False,
             "usage": self._usage() if ended else None,
             **self._echo,
+            **self._provenance,
         }
 
     def _usage(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ is kept to be continued or fetched, and no tools are run. Unknown fields go on a
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.errors import ApiError, invalid_request
+from gateway.message_checks import MAX_NESTING, nests_too_deep
+from gateway.nested_fields import objects, text_of, wrong
 
 _RENAMED = {"max_output_tokens": "max_tokens"}
 _TRANSLATED = frozenset(
@@ -49,7 +50,7 @@ def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
     chat["messages"] = [*_instructions(fields.get("instructions")), *_conversation(fields.get("input"))]
     if fields.get("tools"):
-        chat["tools"] = [_tool(tool, number) for number, tool in enumerate(_list(fields["tools"], "tools"))]
+        chat["tools"] = [_tool(tool, number) for number, tool in enumerate(objects(fields["tools"], "tools"))]
         chat["tool_choice"] = _tool_choice(fields.get("tool_choice"))
     effort = _object(fields.get("reasoning"), "reasoning").get("effort")
     if effort is not None:
@@ -60,33 +61,33 @@ def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _check_unserved(fields: Mapping[str, Any]) -> None:
     for name, words in _UNSERVED.items():
         if fields.get(name):
-            raise _wrong(name, words)
+            raise wrong(name, words)
     if fields.get("truncation") not in (None, "disabled"):
-        raise _wrong("truncation", 'a conversation is never cut here; use "disabled"')
+        raise wrong("truncation", 'a conversation is never cut here; use "disabled"')
     limit = fields.get("max_output_tokens")
     if limit is not None and (type(limit) is not int or limit < 1):
-        raise _wrong("max_output_tokens", "it must be a whole number of tokens from 1")
+        raise wrong("max_output_tokens", "it must be a whole number of tokens from 1")
 
 
 def _instructions(text: Any) -> list[dict[str, Any]]:
     if text is None:
         return []
     if not isinstance(text, str):
-        raise _wrong("instructions", "it must be a text")
+        raise wrong("instructions", "it must be a text")
     return [{"role": "system", "content": text}]
 
 
 def _conversation(given: Any) -> list[dict[str, Any]]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
-    items = _list(given, "input")
+    items = objects(given, "input", "a text or a list of objects")
     if not items:
-        raise _wrong("input", "at least one item is required")
+        raise wrong("input", "at least one item is required")
     messages: list[dict[str, Any]] = []
     for number, item in enumerate(items):
         _add_item(messages, item, f"input[{number}]")
     if not messages:
-        raise _wrong("input", "there is nothing in it that a model could answer")
+        raise wrong("input", "there is nothing in it that a model could answer")
     return messages
 
 
@@ -97,23 +98,25 @@ def _add_item(messages: list[dict[str, Any]], item: Mapping[str, Any], place: st
     elif kind == "function_call":
         _add_call(messages, item, place)
     elif kind == "function_call_output":
-        call_id, output = _string(item, "call_id", place), _content(item.get("output"), f"{place}.output")
+        call_id, output = text_of(item, "call_id", place), _content(item.get("output"), f"{place}.output")
         messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
     elif kind != "reasoning":
-        raise _wrong(place, f"items of the type {str(kind)[:40]!r} are not served here")
+        raise wrong(place, f"items of the type {str(kind)[:40]!r} are not served here")
 
 
 def _message(item: Mapping[str, Any], place: str) -> dict[str, Any]:
     role = item.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise _wrong(f"{place}.role", "it must be user, assistant, system or developer")
+        raise wrong(f"{place}.role", "it must be user, assistant, system or developer")
     return {"role": role, "content": _content(item.get("content"), f"{place}.content")}
 
 
 def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any], place: str) -> None:
     """Calls belong to the assistant's message before them; the same message has all that follow."""
-    function = {"name": _string(item, "name", place), "arguments": _string(item, "arguments", place)}
-    call = {"id": _string(item, "call_id", place), "type": "function", "function": function}
+    function = {"name": text_of(item, "name", place), "arguments": text_of(item, "arguments", place)}
+    if nests_too_deep(function["arguments"]):
+        raise wrong(f"{place}.arguments", f"it nests lists and objects more than {MAX_NESTING} deep")
+    call = {"id": text_of(item, "call_id", place), "type": "function", "function": function}
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": None})
     messages[-1].setdefault("tool_calls", []).append(call)
@@ -122,21 +125,21 @@ def _add_call(messages: list[dict[str, Any]], item: Mapping[str, Any], place: st
 def _content(content: Any, place: str) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(_text(part, place) for part in _list(content, place))
+    return "\n".join(_text(part, place) for part in objects(content, place, "a text or a list of objects"))
 
 
 def _text(part: Mapping[str, Any], place: str) -> str:
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in _TEXTS:
-        raise _wrong(place, f"this model takes text only, no part of the type {str(kind)[:40]!r}")
-    return _string(part, _TEXTS[kind], place)
+        raise wrong(place, f"this model takes text only, no part of the type {str(kind)[:40]!r}")
+    return text_of(part, _TEXTS[kind], place)
 
 
 def _tool(tool: Mapping[str, Any], number: int) -> dict[str, Any]:
     place = f"tools[{number}]"
     if tool.get("type") != "function":
-        raise _wrong(place, "this gateway runs no tools itself; only tools of the type function are served")
-    function = {"name": _string(tool, "name", place)}
+        raise wrong(place, "this gateway runs no tools itself; only tools of the type function are served")
+    function = {"name": text_of(tool, "name", place)}
     optional = ("description", "parameters", "strict")
     return {
         "type": "function",
@@ -150,8 +153,8 @@ def _tool_choice(choice: Any) -> Any:
     if isinstance(choice, str) and choice in ("auto", "none", "required"):
         return choice
     if isinstance(choice, dict) and choice.get("type") == "function":
-        return {"type": "function", "function": {"name": _string(choice, "name", "tool_choice")}}
-    raise _wrong("tool_choice", "it must be auto, none, required, or name a function")
+        return {"type": "function", "function": {"name": text_of(choice, "name", "tool_choice")}}
+    raise wrong("tool_choice", "it must be auto, none, required, or name a function")
 
 
 def _response_format(text: Any) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def _response_format(text: Any) -> dict[str, Any]:
     if kind == "json_object":
         return {"response_format": {"type": "json_object"}}
     if kind != "json_schema" or not isinstance(wanted.get("schema"), dict):
-        raise _wrong("text.format", "it must be text, json_object, or json_schema with a schema")
+        raise wrong("text.format", "it must be text, json_object, or json_schema with a schema")
     names = ("name", "schema", "description", "strict")
     schema = {"name": "answer"} | {name: wanted[name] for name in names if wanted.get(name) is not None}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
@@ -181,22 +184,5 @@ def _object(value: Any, place: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _wrong(place, "it must be an object")
+        raise wrong(place, "it must be an object")
     return value
-
-
-def _list(value: Any, place: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _wrong(place, "it must be a text or a list of objects")
-    return value
-
-
-def _string(fields: Mapping[str, Any], name: str, place: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise _wrong(f"{place}.{name}", "it must be a text")
-    return value
-
-
-def _wrong(place: str, words: str) -> ApiError:
-    return invalid_request(f"{place}: {words}.", place.partition(".")[0].partition("[")[0])

@@ -18,7 +18,6 @@ In this order:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gateway.breaker import READY
@@ -85,8 +84,7 @@ class MinerLoad(NamedTuple):
     rejected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What routing looks at in a request.
 
     Attributes:
@@ -134,6 +132,8 @@ def choose(
     When all rest, the one that is ready first is better than nobody; and so are rejected miners when there
     are no others. Of many candidates most are not even looked at, three times in four.
     """
+    if len(candidates) <= MOST_DRAWS:
+        candidates = list(candidates)
     if asked.order and (preferred := _preferred(candidates, now_s, asked)):
         return preferred
     if random.random() < REJECTED_SHARE and (reforming := _reforming(candidates, now_s)):
@@ -213,21 +213,23 @@ def _preferred(miners: Sequence[MinerLoad], now_s: float, asked: Asked) -> Miner
 def _quickest(
     drawn: Sequence[MinerLoad], candidates: Sequence[MinerLoad], now_s: float, asked: Asked
 ) -> MinerLoad:
-    quickest = _quicker(drawn, asked)
-    if asked.familiar_uid is None:
+    times_s = [expected_s(miner, asked) for miner in drawn]
+    quickest, quickest_s = _quicker(drawn, times_s)
+    if asked.familiar_uid in (None, quickest.uid):
         return quickest
     familiar = next((miner for miner in candidates if miner.uid == asked.familiar_uid), None)
     if familiar is None or familiar.ready_at_s > now_s or familiar.in_flight >= asked.bound:
         return quickest
-    soon = expected_s(familiar, asked) <= SAME_TIME * expected_s(quickest, asked)
+    soon = expected_s(familiar, asked) <= SAME_TIME * quickest_s
     return familiar if soon and familiar.rejected <= quickest.rejected else quickest
 
 
-def _quicker(drawn: Sequence[MinerLoad], asked: Asked) -> MinerLoad:
-    """The one that should be done first; of those that differ by no more than chance the one asked less."""
-    times_s = [expected_s(miner, asked) for miner in drawn]
-    same = [miner for miner, time_s in zip(drawn, times_s, strict=True) if time_s <= SAME_TIME * min(times_s)]
-    return min(same, key=lambda miner: (miner.recent_requests, expected_s(miner, asked)))
+def _quicker(drawn: Sequence[MinerLoad], times_s: Sequence[float]) -> tuple[MinerLoad, float]:
+    """The one that should be done first, and when; of those that differ by no more than chance the one asked
+    less."""
+    latest_s = SAME_TIME * min(times_s)
+    same = [one for one in zip(drawn, times_s, strict=True) if one[1] <= latest_s]
+    return min(same, key=lambda one: (one[0].recent_requests, one[1]))
 
 
 def _two(miners: Sequence[MinerLoad], now_s: float, random: RandomSource) -> list[MinerLoad]:

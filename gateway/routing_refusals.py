@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from gateway.breaker import LONGEST_COOLDOWN_S
-from gateway.errors import RETRY_AFTER_S, ApiError
+from gateway.errors import RETRY_AFTER_S, ApiError, unavailable
 
 
 def no_miner_matches(excluded: Mapping[str, int]) -> ApiError:
@@ -15,26 +15,21 @@ def no_miner_matches(excluded: Mapping[str, int]) -> ApiError:
     """
     total = sum(excluded.values())
     reasons = "; ".join(sentence.format(count) for sentence, count in sorted(excluded.items()))
-    return ApiError(
-        503,
+    return unavailable(
         f"None of the {total} miners that can be called meets the request's provider hints: {reasons}. "
         "Loosen them, or try again later.",
-        kind="server_error",
-        code="no_miner_matches",
+        "no_miner_matches",
         param="provider",
-        headers={"retry-after": str(RETRY_AFTER_S)},
     )
 
 
 def miners_overloaded(wait_s: float) -> ApiError:
     """503: every miner that was asked said that it is overloaded; the first has room in `wait_s`, it says."""
     wait = min(max(RETRY_AFTER_S, math.ceil(wait_s)), math.ceil(LONGEST_COOLDOWN_S))
-    return ApiError(
-        503,
+    return unavailable(
         f"The miners are overloaded. Try again in {wait} s.",
-        kind="server_error",
-        code="overloaded",
-        headers={"retry-after": str(wait)},
+        "overloaded",
+        wait_s=wait,
     )
 
 
@@ -44,11 +39,8 @@ def miners_busy(waiting: int, wait_s: float) -> ApiError:
     Args:
         waiting: requests in line, this one not counted; `wait_s` for how long each may be.
     """
-    return ApiError(
-        503,
+    return unavailable(
         f"All miners that could serve this request are busy, and {waiting} requests wait for one "
         f"(for {wait_s:g} s at most). Try again in {RETRY_AFTER_S} s.",
-        kind="server_error",
-        code="overloaded",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "overloaded",
     )

@@ -1,6 +1,6 @@
 """Why somebody who signs in with a hotkey gets no key."""
 
-from gateway.errors import RETRY_AFTER_S, ApiError
+from gateway.errors import ApiError, unauthorized, unavailable
 
 
 def sign_in_off() -> ApiError:
@@ -15,7 +15,7 @@ def sign_in_off() -> ApiError:
 
 def challenge_refused(reason: str) -> ApiError:
     """401: the signed text is not a challenge for this hotkey by this gateway."""
-    return _unauthorized(
+    return unauthorized(
         f"The message is no challenge that can be used here: {reason}; sign the message of POST "
         "/v1/keys/challenge as it is",
         "invalid_challenge",
@@ -24,17 +24,17 @@ def challenge_refused(reason: str) -> ApiError:
 
 def challenge_expired() -> ApiError:
     """401."""
-    return _unauthorized("The challenge has expired; ask for another", "challenge_expired")
+    return unauthorized("The challenge has expired; ask for another", "challenge_expired")
 
 
 def challenge_used() -> ApiError:
     """401: a challenge gives one key."""
-    return _unauthorized("The challenge was used before; ask for another", "challenge_used")
+    return unauthorized("The challenge was used before; ask for another", "challenge_used")
 
 
 def wrong_signature(hotkey: str) -> ApiError:
     """401."""
-    return _unauthorized(
+    return unauthorized(
         f"The signature is not by {hotkey} over the message's bytes; sign them with that hotkey",
         "invalid_signature",
     )
@@ -54,14 +54,7 @@ def not_registered(hotkey: str) -> ApiError:
 
 def sign_in_unavailable(reason: str) -> ApiError:
     """503: nobody can sign in now; keys that exist work."""
-    return ApiError(
-        503,
+    return unavailable(
         f"The gateway can't give keys at the moment: {reason}; try again shortly.",
-        kind="server_error",
-        code="sign_in_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
+        "sign_in_unavailable",
     )
-
-
-def _unauthorized(message: str, code: str) -> ApiError:
-    return ApiError(401, f"{message}.", code=code)

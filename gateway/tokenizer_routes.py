@@ -12,6 +12,8 @@ from gateway.admission import Admission
 from gateway.client_connection import read_body
 from gateway.client_request import check_model, json_object
 from gateway.errors import ApiError, invalid_request, tokenizer_unavailable
+from gateway.field_checks import check_fields
+from gateway.message_checks import check_messages
 from gateway.messages_answer import MessagesWriter
 from gateway.prompt_tokens import PromptTokens
 from shared.errors import ModelError, NotReproducible
@@ -43,7 +45,7 @@ class Tokenization:
             [token_ids] = renderer.prompts(path, body)
             return token_ids, tokenizer.tokens(token_ids) if with_texts else []
 
-        token_ids, texts = await self._use(work)
+        token_ids, texts = await self._use(work, _blamed(path, fields))
         answer = {
             "count": len(token_ids),
             "max_model_len": self._tokens.context,
@@ -65,7 +67,7 @@ class Tokenization:
                     raise NotReproducible(f"tokens[{number}] must be a token id below {tokenizer.size}")
             return tokenizer.text(token_ids)
 
-        return _json({"prompt": await self._use(work)}, headers)
+        return _json({"prompt": await self._use(work, "tokens")}, headers)
 
     async def count_tokens(self, request: Request) -> Response:
         """How many tokens a message of Anthropic's API has; errors have that API's shape."""
@@ -73,7 +75,7 @@ class Tokenization:
             headers, fields = await self._read(request)
             chat = messages_request.chat_fields(fields, max_tokens_needed=False)
             body = _only_chat(chat)
-            [token_ids] = await self._use(lambda _, renderer: renderer.prompts(CHAT_PATH, body))
+            [token_ids] = await self._use(lambda _, renderer: renderer.prompts(CHAT_PATH, body), "messages")
         except ApiError as error:
             shown = MessagesWriter(self._model).error(error)
             return Response(shown, error.status, error.headers, "application/json")
@@ -83,15 +85,17 @@ class Tokenization:
         headers = self._admission.admit(request.scope).headers()
         fields = json_object(await read_body(request.scope, request.receive, self._max_body_bytes))
         check_model(fields, self._model)
+        check_fields(fields)
         return headers, fields
 
-    async def _use(self, work: Any) -> Any:
+    async def _use(self, work: Any, blamed: str | None) -> Any:
+        """Do `work`; `blamed` is the field that is wrong if it can't be done."""
         if not self._tokens.ready:
             raise tokenizer_unavailable(self._tokens.unavailable or "too many prompts wait for it already")
         try:
             return await self._tokens.use(work)
         except NotReproducible as error:
-            raise invalid_request(f"This can't be tokenised: {error}.") from None
+            raise invalid_request(f"This can't be tokenised: {error}.", blamed) from None
         except ModelError as error:
             raise tokenizer_unavailable(str(error)) from None
 
@@ -113,12 +117,20 @@ def _chat_or_prompt(fields: Mapping[str, Any]) -> tuple[str, str]:
             raise invalid_request("add_generation_prompt and continue_final_message exclude each other.")
         if fields.get("chat_template") is not None:
             raise invalid_request("Only the model's own chat template is used.", "chat_template")
+        check_messages(fields)
         return CHAT_PATH, _only_chat(fields)
     prompt, special = fields.get("prompt"), fields.get("add_special_tokens")
     if not isinstance(prompt, str):
         raise invalid_request("prompt must be a text, or messages a list.", "prompt")
     body = {"prompt": prompt} | ({} if special is None else {"add_special_tokens": special})
     return COMPLETIONS_PATH, orjson.dumps(body).decode()
+
+
+def _blamed(path: str, fields: Mapping[str, Any]) -> str | None:
+    """The field because of which a well-formed request can't be rendered; None if it may be another."""
+    if path != CHAT_PATH:
+        return "prompt"
+    return None if fields.get("chat_template_kwargs") else "messages"
 
 
 def _only_chat(fields: Mapping[str, Any]) -> str:

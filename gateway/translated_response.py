@@ -11,8 +11,9 @@ from starlette.types import Send
 
 from gateway.chat_pieces import ChatPiece, piece_of_answer, piece_of_event
 from gateway.client_connection import Response
-from gateway.errors import ApiError, MinerFailure
+from gateway.errors import ApiError
 from gateway.event_stream import DONE, EventSplitter
+from gateway.miner_answer import json_object_of
 
 
 class AnswerWriter(Protocol):
@@ -55,28 +56,40 @@ class TranslatedResponse(Response):
         self._request_id = request_id
         self._writer, self._splitter, self._begun = self._new_writer(), EventSplitter(), False
 
+    def answer_body(self, request_id: str, payload: dict[str, Any]) -> bytes:
+        self._begin(request_id)
+        return self._writer.whole(request_id, piece_of_answer(payload))
+
     async def send_json(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self._begin(headers["x-request-id"])
-        translated = self._writer.whole(self._request_id, piece_of_answer(_object(body)))
-        await super().send_json(status, translated, _with_id(headers))
+        await super().send_json(status, body, _with_id(headers))
 
     async def send_events(self, data: bytes, headers: Mapping[str, str]) -> None:
         if headers and headers["x-request-id"] != self._request_id:
             self._begin(headers["x-request-id"])
+        events = self._translated(data)
+        if events:
+            await super().send_events(events, _with_id(headers) if headers else headers)
+
+    def forward(self, data: bytes) -> bool:
+        if not self.flows:
+            return False
+        events = self._translated(data)
+        return not events or super().forward(events)
+
+    async def end_events(self, data: bytes) -> None:
+        await super().end_events(self._translated(data) + self._writer.end())
+
+    def _translated(self, data: bytes) -> bytes:
         events = bytearray()
         for event in self._splitter.feed(data):
             if event.data is None or event.data.strip() == DONE:
                 continue
-            piece = piece_of_event(_object(event.data))
+            piece = piece_of_event(json_object_of(event.data))
             if not self._begun:
                 events += self._writer.begin(self._request_id, piece.prompt_tokens)
                 self._begun = True
             events += self._writer.add(piece)
-        if events:
-            await super().send_events(bytes(events), _with_id(headers) if headers else headers)
-
-    async def end_events(self, data: bytes) -> None:
-        await super().end_events(self._writer.end())
+        return bytes(events)
 
     async def send_error(self, error: ApiError) -> None:
         if self.finished:
@@ -95,13 +108,3 @@ def _with_id(headers: Mapping[str, str]) -> Mapping[str, str]:
 def sse(kind: str, fields: Mapping[str, Any]) -> bytes:
     """A server-sent event that names its type twice, as both APIs do."""
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps({"type": kind, **fields}) + b"\n\n"
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MinerFailure(f"it sent something that is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MinerFailure("it sent JSON that is not an object")
-    return value

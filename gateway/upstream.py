@@ -10,7 +10,7 @@ import aiohttp
 from gateway.connection_pool import IDLE_CONNECTION_S, CannotConnect, ConnectionPool
 from gateway.errors import MinerFailure
 from gateway.miner_answer import error_answer
-from gateway.miner_connection import MinerConnection
+from gateway.miner_connection import MinerConnection, Take
 from gateway.miners import KnownMiner
 from gateway.observation import onward_headers
 from shared.peer_auth import sign_request
@@ -82,6 +82,17 @@ class MinerAnswer:
         if self._connection.received_bytes > MAX_STREAM_BYTES:
             raise MinerFailure(f"it sent more than {MAX_STREAM_BYTES} bytes")
         return data
+
+    async def pour(self, take: Take, until_s: float) -> None:
+        """Give bytes to `take` as they come, while it takes them; then `read` says how it goes on.
+
+        Raises:
+            MinerFailure: too late; or whatever `take` raised.
+        """
+        try:
+            await self._connection.pour(take, until_s, self._deadline_s, MAX_STREAM_BYTES)
+        except OSError as error:
+            raise _in_words(error, "in the middle of its answer") from error
 
     async def read_whole(self) -> bytes:
         """All bytes until the end.

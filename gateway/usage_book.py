@@ -5,10 +5,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.clock import Clock
+from gateway.pseudonyms import DAY_MS
 from gateway.usage_store import UsageKey, UsageStore, Used
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class UsageBook:
 
     def today(self) -> str:
         """The day that is counted now."""
-        return datetime.fromtimestamp(self._clock.unix_ms() / 1000, UTC).date().isoformat()
+        return _date(self._clock.unix_ms() // DAY_MS)
 
     def tokens_today(self, client: str) -> int:
         """What a client has used today, and may still use with the requests that are under way."""
@@ -106,6 +108,12 @@ class UsageBook:
 
     def _take(self, day: str, stored: dict[str, int]) -> None:
         self._day, self._stored = day, stored
+
+
+@lru_cache(maxsize=2)
+def _date(day: int) -> str:
+    """The date of a day, counted from 1970."""
+    return datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat()
 
 
 def _sum(*parts: Iterable[tuple[UsageKey, Used]]) -> dict[UsageKey, Used]:

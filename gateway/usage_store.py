@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 
@@ -11,8 +12,7 @@ from shared.database import Database, insert_or_update
 COUNTS = ("requests", "prompt_tokens", "output_tokens")
 
 
-@dataclass(frozen=True, order=True)
-class UsageKey:
+class UsageKey(NamedTuple):
     """Whose use of what, on which day (UTC, as 2026-11-26)."""
 
     day: str
@@ -54,7 +54,7 @@ class UsageStore:
             for key, used in sorted(counts.items(), key=lambda item: item[0]):
                 more = {name: usage.c[name] + into.excluded[name] for name in COUNTS}
                 added = into.on_conflict_do_update(index_elements=["day", "client", "model"], set_=more)
-                connection.execute(added.values(**vars(key), **vars(used)))
+                connection.execute(added.values(**key._asdict(), **vars(used)))
 
     def tokens_on(self, day: str) -> dict[str, int]:
         """Tokens by client on one day."""

@@ -50,14 +50,11 @@ class AnswerText:
             MalformedMessage: what stands where text or tool calls belong is something else.
         """
         part = choice if self._place == "text" else choice.get(self._place)
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             return
-        for name in _BESIDE_NAMES.intersection(part):
-            if part[name]:
-                self._beside.add(name)
-                if name == "tool_calls":
-                    self.tool_calls.add(part[name])
         words = part.get(self._name)
+        if len(part) > 1 or words is None:
+            self._note_beside(part)
         if words is None:
             return
         if not isinstance(words, str):
@@ -67,6 +64,13 @@ class AnswerText:
         self.size_bytes += len(data)
         if not brings_ids:
             self.without_ids_bytes += len(data)
+
+    def _note_beside(self, part: Mapping[str, Any]) -> None:
+        for name in _BESIDE_NAMES.intersection(part):
+            if part[name]:
+                self._beside.add(name)
+                if name == "tool_calls":
+                    self.tool_calls.add(part[name])
 
     @property
     def sha256(self) -> str:

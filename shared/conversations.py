@@ -64,7 +64,7 @@ def _part_text(part: Any, as_parts: bool) -> str | None:
     if isinstance(part, str):
         return part
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in _TEXT_KEYS:
+    if not isinstance(kind, str) or kind not in _TEXT_KEYS:
         words = part_type_in_words(kind)
         raise NotReproducible(f"a message has content of {words}; only text can be rendered again")
     if as_parts and set(part) - {"type", _TEXT_KEYS[kind]}:
@@ -77,8 +77,11 @@ def _part_text(part: Any, as_parts: bool) -> str | None:
 
 def _assistant_fields(message: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if message.get("tool_calls"):
-        fields["tool_calls"] = [_tool_call(call) for call in message["tool_calls"]]
+    calls = message.get("tool_calls")
+    if calls:
+        if not isinstance(calls, list):
+            raise NotReproducible("the tool calls of an assistant message are not a list")
+        fields["tool_calls"] = [_tool_call(call) for call in calls]
     reasoning = message.get("reasoning")
     if reasoning is None:
         reasoning = message.get("reasoning_content")
@@ -114,6 +117,9 @@ def _arguments(given: Any) -> dict[str, Any]:
             given = json.loads(given)
         except json.JSONDecodeError:
             return {}
+        except (ValueError, RecursionError):
+            words = "the arguments of a tool call nest too deep, or have too large a number"
+            raise NotReproducible(words) from None
     return copy.deepcopy(given) if isinstance(given, dict) else {}
 
 

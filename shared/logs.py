@@ -90,6 +90,6 @@ def _utc_second(unix_s: int) -> str:
 
 def _word(value: Any) -> str:
     text = str(value)
-    if text.isalnum():
+    if type(value) is float or text.isalnum():
         return text
     return text if text.isprintable() and text and " " not in text else orjson.dumps(text).decode()

@@ -7,6 +7,7 @@ Defaults are those of `vllm/entrypoints/openai/*/protocol.py`; tests compare wit
 
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -32,6 +33,9 @@ _UNSUPPORTED_FIELDS = (
 
 _UNSET = (None, "auto")
 """Values of `chat_template_kwargs` that vLLM treats as absent."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Only JSON within JSON, the arguments of a tool call, can bring one into a prompt."""
 
 _TRUNCATION_SIDE = "left"
 """vLLM loads tokenizers of generating models so: the last tokens are kept."""
@@ -152,6 +156,8 @@ class PromptRenderer:
         ]
 
     def _encode(self, text: str, add_special_tokens: bool, body: _Body) -> list[int]:
+        if not text.isascii() and _SURROGATE.search(text):
+            raise NotReproducible("the prompt has half a character, which no tokenizer takes")
         token_ids = self._tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
         return _truncated(list(token_ids), body)
 
@@ -167,7 +173,7 @@ def _per_choice(prompts: Sequence[list[int]], body: _Body) -> list[list[int]]:
 def _fields(body: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotReproducible(f"the recorded request is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise NotReproducible("the recorded request is not a JSON object")

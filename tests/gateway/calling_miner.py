@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from anthropic import AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic
 
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_miner import PROMPT_IDS, WORD_IDS, Behaviour, Script, event
@@ -19,6 +19,11 @@ CALLS: list[tuple[str, str, list[str]]] = [
 def anthropic_client(gateway: RunningGateway, key: str = "none") -> Any:
     """Untyped: its types offer a dozen kinds of blocks that no answer here has."""
     return AsyncAnthropic(base_url=gateway.url, api_key=key, max_retries=0)
+
+
+def anthropic_client_sync(gateway: RunningGateway) -> Any:
+    """The synchronous one; call it from a thread."""
+    return Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
 
 
 def says(content: str, finish_reason: str = "stop", **fields: Any) -> Behaviour:

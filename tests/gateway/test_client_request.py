@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from gateway.client_request import (
     MAX_CONTAINERS,
-    MAX_NESTING,
     NOT_PASSED_ON,
     ClientRequest,
     miner_body,
     parse_client_request,
 )
 from gateway.errors import ApiError
+from gateway.message_checks import MAX_NESTING
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 
 MODEL = "a/model"

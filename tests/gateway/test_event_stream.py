@@ -71,3 +71,34 @@ def test_events_before_an_oversized_one_are_given_first() -> None:
     assert next(events).data == b"ok"
     with pytest.raises(MinerFailure):
         next(events)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'data: {"a": 1}\n\n', b'{"a": 1}'),
+        (b"data: [DONE]\n\n", b"[DONE]"),
+        (b"data: a\n\ndata: b\n\n", None),
+        (b"data: a\ndata: b\n\n", None),
+        (b"data: a\n", None),
+        (b"data: a\rdata: b\n\n", None),
+        (b": comment\n\n", None),
+        (b"event: x\ndata: a\n\n", None),
+        (b"data:a\n\n", None),
+        (b"\n\n", None),
+        (b"", None),
+    ],
+)
+def test_an_only_event_is_told_from_all_else(data: bytes, expected: bytes | None) -> None:
+    assert EventSplitter().only_event(data) == expected
+
+
+def test_no_event_is_the_only_one_while_another_is_pending() -> None:
+    splitter = EventSplitter()
+    assert list(splitter.feed(b"data: begin")) == []
+    assert splitter.only_event(b"data: a\n\n") is None
+
+
+def test_an_only_event_may_be_no_larger_than_others() -> None:
+    with pytest.raises(MinerFailure, match="more than 20 bytes"):
+        EventSplitter(20).only_event(b"data: " + b"x" * 50 + b"\n\n")

@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.hedging import FEWEST_TIMES, Hedging
 from gateway.pace import Measured, prompt_band
 from shared.records import RequestRecord
+from tests.gateway.calling_miner import anthropic_client
 from tests.gateway.running_gateway import CHAT, HANG_S, FakeClock, RunningGateway, running_gateway
 from tests.gateway.scripted_miner import WORDS, Behaviour, Script, honest
 from tests.gateway.test_streaming import raw_stream
@@ -80,6 +81,16 @@ async def test_the_second_miner_serves_when_the_first_is_silent(tmp_path: Path) 
             await gateway.miners[0].cancelled.wait()
         assert gateway.parts.table.breaker_states() == {0: "closed", 1: "closed"}
         assert gateway.parts.table.get(0).success_rate(gateway.clock.now_s) == 1.0
+
+
+async def test_a_message_that_is_raced_is_streamed_in_anthropics_events(tmp_path: Path) -> None:
+    slow, quick = Changing(), Changing()
+    async with hedging_gateway(tmp_path, slow, quick) as gateway:
+        slow.behaviour = hang
+        async with anthropic_client(gateway).messages.stream(**CHAT, max_tokens=50) as stream:
+            message = await stream.get_final_message()
+        assert message.content[0].text == "".join(WORDS)
+        assert {record.outcome for record in await new_records(gateway, 2)} == {"client_left", "answered"}
 
 
 async def test_the_first_miner_serves_when_it_begins_before_the_second(tmp_path: Path) -> None:

@@ -9,9 +9,17 @@ import anthropic
 import pytest
 from aiohttp import web
 
+from gateway.answer_provenance import digest_of
 from gateway.event_stream import EventSplitter
 from shared.canonical import sha256_hex
-from tests.gateway.calling_miner import CALLS, anthropic_client, call_deltas, says, speaks
+from tests.gateway.calling_miner import (
+    CALLS,
+    anthropic_client,
+    anthropic_client_sync,
+    call_deltas,
+    says,
+    speaks,
+)
 from tests.gateway.running_gateway import RunningGateway, running_gateway
 from tests.gateway.scripted_miner import MODEL, PROMPT_IDS, WORD_IDS, WORDS, Script, honest
 
@@ -53,7 +61,7 @@ async def test_the_record_is_that_of_an_ordinary_chat(tmp_path: Path) -> None:
 
 async def test_the_synchronous_client_works_too(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway:
-        client: Any = anthropic.Anthropic(base_url=gateway.url, api_key="none", max_retries=0)
+        client = anthropic_client_sync(gateway)
         message = await asyncio.to_thread(client.messages.create, **ASK)
         assert message.content[0].text == TEXT
 
@@ -246,6 +254,85 @@ async def test_a_stream_may_not_go_back_to_an_earlier_call(tmp_path: Path) -> No
         with pytest.raises(anthropic.APIStatusError, match="goes back"):
             await ask(gateway, True)
         assert gateway.records()[0].outcome == "failed"
+
+
+@pytest.mark.parametrize("delta", NONSENSE)
+async def test_a_whole_answer_of_nonsense_is_charged_to_its_miner_and_asked_of_another(
+    tmp_path: Path, delta: dict[str, Any]
+) -> None:
+    async def nonsense(request: web.Request, script: Script) -> web.StreamResponse:
+        return web.json_response(_with_message(script.answer, delta))
+
+    async with running_gateway(tmp_path, nonsense, honest) as gateway:
+        assert (await ask(gateway, False)).content[0].text == TEXT
+        first, second = gateway.records()
+        assert [(one.miner_uid, one.outcome) for one in (first, second)] == [(0, "failed"), (1, "answered")]
+        assert first.error
+        assert gateway.parts.table.breaker_states() == {0: "open", 1: "closed"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_message_names_its_receipt_where_it_is_asked_to(tmp_path: Path, stream: bool) -> None:
+    asked: dict[str, Any] = {"extra_body": {"provenance": True}}
+    async with running_gateway(tmp_path) as gateway:
+        client = anthropic_client(gateway)
+        if stream:
+            async with client.messages.stream(**ASK, **asked) as events:
+                seen = [event async for event in events]
+                message = await events.get_final_message()
+            (told,) = [event.provenance for event in seen if "provenance" in (event.model_extra or {})]
+            (last,) = [event for event in seen if event.type == "message_delta"]
+            assert last.provenance == told
+        else:
+            message = await client.messages.create(**ASK, **asked)
+            told = message.provenance
+        (record,) = gateway.records()
+        assert told == {
+            "request_id": record.request_id,
+            "miner_uid": 0,
+            "miner_hotkey": gateway.miners[0].hotkey,
+            "receipt_digest": digest_of(record.receipt or {}),
+            "receipt": f"/v1/receipts/{record.request_id}",
+        }
+        assert message.content[0].text == TEXT
+        assert "provenance" not in gateway.miners[0].bodies[0]
+
+
+async def test_the_synchronous_client_gets_the_receipts_name_too(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"extra_body": {"provenance": True}}
+    async with running_gateway(tmp_path) as gateway:
+        client = anthropic_client_sync(gateway)
+        message = await asyncio.to_thread(client.messages.create, **ASK, **asked)
+        assert message.provenance["miner_uid"] == 0
+
+        def streamed() -> list[Any]:
+            return list(client.messages.create(**ASK, **asked, stream=True))
+
+        events = await asyncio.to_thread(streamed)
+        assert [event.type for event in events if "provenance" in (event.model_extra or {})] == [
+            "message_delta"
+        ]
+
+
+@pytest.mark.parametrize("asked", [{}, {"provenance": False}, {"provenance": None}])
+async def test_who_does_not_ask_gets_a_message_without_it(tmp_path: Path, asked: dict[str, Any]) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        whole = await ask(gateway, False, extra_body=asked)
+        events = await raw_events(gateway, ASK | {"extra_body": asked})
+        assert "provenance" not in whole.model_dump_json() + json.dumps(events)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_hints_choose_the_miner_of_a_message_and_stay_here(tmp_path: Path, stream: bool) -> None:
+    async with running_gateway(tmp_path, honest, honest) as gateway:
+        await ask(gateway, stream, extra_body={"provider": {"order": [1]}})
+        (record,) = gateway.records()
+        assert (record.miner_uid, record.steered) == (1, True)
+        assert "provider" not in gateway.miners[1].bodies[0]
+        with pytest.raises(anthropic.BadRequestError, match=r"provider\.order"):
+            await ask(gateway, stream, extra_body={"provider": {"order": 5}})
+        with pytest.raises(anthropic.BadRequestError, match="provenance must be"):
+            await ask(gateway, stream, extra_body={"provenance": 1})
 
 
 async def test_another_miner_answers_when_the_first_fails(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ def part(**fields: Any) -> Any:
 
 
 def test_the_receipt_is_taken_out() -> None:
-    read = part(choices=[], receipt={"version": "receipt/1", "choices": [{"index": 0}]})
-    assert read.payload == {"choices": []}
-    assert read.receipt == {"version": "receipt/1", "choices": [{"index": 0}]}
+    payload, receipt = part(choices=[], receipt={"version": "receipt/1", "choices": [{"index": 0}]})
+    assert payload == {"choices": []}
+    assert receipt == {"version": "receipt/1", "choices": [{"index": 0}]}
 
 
 def test_words_about_receipts_are_no_receipt() -> None:
-    read = part(choices=[{"delta": {"content": '"receipt": {}'}}])
-    assert read.receipt is None
-    assert read.payload["choices"]
+    payload, receipt = part(choices=[{"delta": {"content": '"receipt": {}'}}])
+    assert receipt is None
+    assert payload["choices"]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,14 @@ def test_words_about_receipts_are_no_receipt() -> None:
 def test_an_impossible_receipt_is_a_failure(receipt: Any) -> None:
     with pytest.raises(MinerFailure, match="receipt"):
         part(choices=[], receipt=receipt)
+
+
+def test_a_receipt_that_grows_when_it_is_written_again_is_too_large() -> None:
+    numbers = b",".join([b"1e15"] * (MAX_RECEIPT_BYTES // 8))
+    data = b'{"choices":[],"receipt":{"numbers":[' + numbers + b"]}}"
+    assert len(data) < MAX_RECEIPT_BYTES
+    with pytest.raises(MinerFailure, match="larger than any receipt"):
+        read_part(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b"NaN", b"\xff", b'{"a": Infinity}', b"[" * 5000])

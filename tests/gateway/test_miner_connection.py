@@ -285,3 +285,109 @@ async def test_connections_end_with_the_pool() -> None:
             assert not closed.is_set(), "it is kept"
         await closed.wait()
     server.close()
+
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def streams(*pieces: bytes, gate: asyncio.Event) -> Answer:
+    """Sends the first piece at once, and the others when the gate has been opened."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + chunk(pieces[0]))
+        await gate.wait()
+        for piece in pieces[1:]:
+            writer.write(piece)
+            await writer.drain()
+
+    return answer
+
+
+def later(seconds: float = HANG_S) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def test_what_is_poured_comes_without_waking_the_reader_and_the_rest_is_read() -> None:
+    gate, taken = asyncio.Event(), list[bytes]()
+
+    def take(data: bytes) -> float:
+        taken.append(data)
+        return 0.0 if data.endswith(b"last") else later()
+
+    async with (
+        raw_miner(streams(b"a", chunk(b"b"), chunk(b"last"), gate=gate)) as (miner, client),
+        client.post(known(miner.url), PATH, BODY, stream=True) as answer,
+    ):
+        assert await answer.read(later()) == b"a"
+        pouring = asyncio.create_task(answer.pour(take, later()))
+        gate.set()
+        await pouring
+        assert b"".join(taken) == b"blast"
+        miner_connection = answer._connection
+        assert miner_connection.reusable is False
+
+
+async def test_what_the_taker_raises_reaches_whoever_pours() -> None:
+    gate = asyncio.Event()
+
+    def refuse(data: bytes) -> float:
+        raise MinerFailure("nonsense")
+
+    async with (
+        raw_miner(streams(b"a", chunk(b"b"), gate=gate)) as (miner, client),
+        client.post(known(miner.url), PATH, BODY, stream=True) as answer,
+    ):
+        await answer.read(later())
+        gate.set()
+        with pytest.raises(MinerFailure, match="nonsense"):
+            await answer.pour(refuse, later())
+
+
+async def test_pouring_ends_when_nothing_comes_in_time_and_with_the_answer() -> None:
+    gate = asyncio.Event()
+    async with (
+        raw_miner(streams(b"a", b"0\r\n\r\n", gate=gate)) as (miner, client),
+        client.post(known(miner.url), PATH, BODY, stream=True) as answer,
+    ):
+        await answer.read(later())
+        with pytest.raises(MinerFailure, match="silent in the middle"):
+            await answer.pour(lambda data: later(), later(0.02))
+        gate.set()
+        await answer.pour(lambda data: later(), later())
+        assert await answer.read(later()) == b""
+
+
+async def test_pouring_goes_on_as_long_as_the_taker_says_and_no_longer_than_the_answer_may() -> None:
+    gate = asyncio.Event()
+    async with raw_miner(streams(b"a", chunk(b"b"), gate=gate)) as (miner, _), open_pool(1.0) as pool:
+        client = client_of(pool, answer_s=0.2)
+        async with client.post(known(miner.url), PATH, BODY, stream=True) as answer:
+            await answer.read(later())
+            gate.set()
+            with pytest.raises(MinerFailure, match="silent in the middle"):
+                await answer.pour(lambda data: later(), later())
+
+
+async def test_no_more_than_an_answer_may_have_is_poured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.upstream.MAX_STREAM_BYTES", 1000)
+    gate, taken = asyncio.Event(), list[bytes]()
+
+    def take(data: bytes) -> float:
+        taken.append(data)
+        return later()
+
+    endless = streams(b"a", *[chunk(b"x" * 400)] * 5, gate=gate)
+    async with (
+        raw_miner(endless) as (miner, client),
+        client.post(known(miner.url), PATH, BODY, stream=True) as answer,
+    ):
+        await answer.read(later())
+        gate.set()
+        await answer.pour(take, later())
+        assert len(b"".join(taken)) < 1000
+        with pytest.raises(MinerFailure, match="more than 1000 bytes"):
+            await answer.read(later())

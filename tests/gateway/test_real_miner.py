@@ -4,6 +4,7 @@ The model has Qwen2.5's chat template, so that its tool calls are parsed as in p
 decide for a tool by itself: where a test needs a call, the words of the call are forced by a grammar.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from localnet.config import PROJECT_ROOT
 from localnet.wallets import create_party
 from shared.vllm_cpu import cpu_engine_flags
 from shared.wallets import load_hotkey
-from tests.gateway.calling_miner import anthropic_client
+from tests.gateway.calling_miner import anthropic_client, anthropic_client_sync
 from tests.gateway.qwen_template import QWEN25_TEMPLATE
 from tests.gateway.running_gateway import RunningGateway, keypair, running_gateway
 from tests.miners.running_miner import (
@@ -325,9 +326,10 @@ async def test_completions_take_texts_lists_and_token_ids(gateway: RunningGatewa
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_messages_are_answered_like_chats(gateway: RunningGateway, stream: bool) -> None:
+@pytest.mark.parametrize("sync", [False, True])
+async def test_messages_are_answered_like_chats(gateway: RunningGateway, stream: bool, sync: bool) -> None:
     plain = await chat(gateway)
-    message = await message_of(gateway, stream, max_tokens=12)
+    message = await message_of(gateway, stream, sync, max_tokens=12)
     assert message.content[0].text == plain.choices[0].message.content
     assert message.usage.input_tokens == plain.usage.prompt_tokens
     assert message.usage.output_tokens == plain.usage.completion_tokens
@@ -336,23 +338,33 @@ async def test_messages_are_answered_like_chats(gateway: RunningGateway, stream:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_messages_call_tools(gateway: RunningGateway, stream: bool) -> None:
+@pytest.mark.parametrize("sync", [False, True])
+async def test_messages_call_tools(gateway: RunningGateway, stream: bool, sync: bool) -> None:
     tool = {"name": "look_up", "input_schema": TOOL["function"]["parameters"], "strict": True}
     called = await message_of(
-        gateway, stream, tools=[tool], tool_choice={"type": "tool", "name": "look_up"}, max_tokens=60
+        gateway, stream, sync, tools=[tool], tool_choice={"type": "tool", "name": "look_up"}, max_tokens=60
     )
     (use,) = called.content
     assert (use.name, called.stop_reason) == ("look_up", "tool_use")
     assert use.input["city"] in ("Abidjan", "Lagos")
 
 
-async def message_of(gateway: RunningGateway, stream: bool, **fields: Any) -> Any:
-    client = anthropic_client(gateway)
+async def message_of(gateway: RunningGateway, stream: bool, sync: bool, **fields: Any) -> Any:
     asked = {"model": MODEL, "messages": [USER], "extra_body": {"temperature": 0}, **fields}
+    if sync:
+        return await asyncio.to_thread(message_of_sync, anthropic_client_sync(gateway), stream, asked)
+    client = anthropic_client(gateway)
     if not stream:
         return await client.messages.create(**asked)
     async with client.messages.stream(**asked) as events:
         return await events.get_final_message()
+
+
+def message_of_sync(client: Any, stream: bool, asked: dict[str, Any]) -> Any:
+    if not stream:
+        return client.messages.create(**asked)
+    with client.messages.stream(**asked) as events:
+        return events.get_final_message()
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -387,7 +399,7 @@ async def test_the_record_of_a_translated_answer_is_what_the_auditor_expects(
     gateway: RunningGateway, serving: Serving
 ) -> None:
     for stream in (False, True):
-        await message_of(gateway, stream, max_tokens=12)
+        await message_of(gateway, stream, sync=stream, max_tokens=12)
         await response_of(gateway, stream, max_output_tokens=16, instructions="Be brief.")
     checks = AnswerChecks.load(str(serving.model))
     for record in gateway.records():

@@ -45,6 +45,14 @@ def test_a_record_is_found_as_soon_as_it_is_written(database: Database, tmp_path
     writer.close()
 
 
+@pytest.mark.parametrize("count", [1, BATCH_RECORDS - 1, BATCH_RECORDS])
+def test_there_may_be_more_only_after_a_whole_batch(database: Database, tmp_path: Path, count: int) -> None:
+    written(tmp_path / "log", *[record(number) for number in range(count)])
+    index = RecordIndex(database, RecordReader(tmp_path / "log"))
+    assert index.follow() == (count == BATCH_RECORDS)
+    assert not index.follow()
+
+
 def test_all_attempts_at_one_clients_request_are_found_by_the_id_of_any(
     database: Database, tmp_path: Path
 ) -> None:

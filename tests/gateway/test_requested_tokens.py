@@ -58,7 +58,7 @@ def test_a_conversation_is_known_again_however_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", [[{"role": "system", "content": "x"}], turns(None), turns([5, {"type": "image_url"}])]
+    "messages", [[{"role": "system", "content": "x"}], turns(None), turns(["", {"type": "image_url"}])]
 )
 def test_messages_without_words_are_a_conversation_too(messages: list[dict[str, Any]]) -> None:
     assert len(conversation(chat(messages=messages))) == 64

@@ -9,6 +9,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from gateway.answer_provenance import digest_of
 from tests.gateway.calling_miner import CALLS, call_deltas, says, speaks
 from tests.gateway.running_gateway import RunningGateway, running_gateway
 from tests.gateway.scripted_miner import MODEL, PROMPT_IDS, WORD_IDS, WORDS, Script, honest
@@ -169,12 +170,68 @@ async def test_what_a_failed_miner_said_is_not_in_the_next_ones_answer(
         response = await ask(gateway, stream)
         assert response.output_text == TEXT
         assert len(gateway.miners[1].bodies) == 1
+        assert [record.outcome for record in gateway.records()] == ["failed", "answered"]
+        assert gateway.parts.table.breaker_states() == {0: "open", 1: "closed"}
 
 
 def _events(script: Script, delta: dict[str, Any]) -> list[bytes]:
     choice = {"index": 0, "delta": delta, "finish_reason": None, "token_ids": [1]}
     first = {"id": "x", "choices": [choice], "prompt_token_ids": PROMPT_IDS}
     return [b"data: " + json.dumps(first).encode() + b"\n\n", *script.events[-2:]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_names_its_receipt_where_it_is_asked_to(tmp_path: Path, stream: bool) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        response = await ask(gateway, stream, extra_body={"provenance": True})
+        (record,) = gateway.records()
+        assert response.provenance == {
+            "request_id": record.request_id,
+            "miner_uid": 0,
+            "miner_hotkey": gateway.miners[0].hotkey,
+            "receipt_digest": digest_of(record.receipt or {}),
+            "receipt": f"/v1/receipts/{record.request_id}",
+        }
+        assert response.output_text == TEXT
+        assert "provenance" not in gateway.miners[0].bodies[0]
+
+
+async def test_the_clients_stream_helper_and_the_synchronous_client_keep_the_receipts_name(
+    tmp_path: Path,
+) -> None:
+    asked: dict[str, Any] = {"extra_body": {"provenance": True}}
+    async with running_gateway(tmp_path) as gateway:
+        async with gateway.openai.responses.stream(**ASK, **asked) as stream:
+            final: Any = await stream.get_final_response()
+        whole: Any = await asyncio.to_thread(gateway.openai_sync.responses.create, **ASK, **asked)
+
+        def in_a_thread() -> list[Any]:
+            return list(gateway.openai_sync.responses.create(**ASK, **asked, stream=True))
+
+        *earlier, last = await asyncio.to_thread(in_a_thread)
+        for response in (final, whole, last.response):
+            assert (response.provenance["miner_uid"], response.output_text) == (0, TEXT)
+        assert not any("provenance" in event.model_dump_json() for event in earlier)
+
+
+@pytest.mark.parametrize("asked", [{}, {"provenance": False}, {"provenance": None}])
+async def test_who_does_not_ask_gets_a_response_without_it(tmp_path: Path, asked: dict[str, Any]) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        for stream in (False, True):
+            response = await ask(gateway, stream, extra_body=asked)
+            assert "provenance" not in response.model_dump_json()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_hints_choose_the_miner_of_a_response_and_stay_here(tmp_path: Path, stream: bool) -> None:
+    async with running_gateway(tmp_path, honest, honest) as gateway:
+        await ask(gateway, stream, extra_body={"provider": {"order": [1]}})
+        (record,) = gateway.records()
+        assert (record.miner_uid, record.steered) == (1, True)
+        assert "provider" not in gateway.miners[1].bodies[0]
+        with pytest.raises(openai.BadRequestError) as caught:
+            await ask(gateway, stream, extra_body={"provider": {"order": 5}})
+        assert caught.value.param == "provider.order"
 
 
 async def streamed(gateway: RunningGateway, **fields: Any) -> list[Any]:

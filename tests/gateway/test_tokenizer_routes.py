@@ -72,8 +72,8 @@ async def test_anthropics_client_counts_tokens(tmp_path: Path) -> None:
     [
         ("/tokenize", {}, "prompt"),
         ("/tokenize", {"prompt": ["a"]}, "prompt"),
-        ("/tokenize", {"prompt": "a", "add_special_tokens": "yes"}, None),
-        ("/tokenize", {"messages": "x"}, None),
+        ("/tokenize", {"prompt": "a", "add_special_tokens": "yes"}, "add_special_tokens"),
+        ("/tokenize", {"messages": "x"}, "messages"),
         ("/tokenize", {"messages": [USER], "chat_template": "{{ 1 }}"}, "chat_template"),
         ("/tokenize", {"messages": [USER], "chat_template_kwargs": {"tokenize": True}}, None),
         (
@@ -82,10 +82,10 @@ async def test_anthropics_client_counts_tokens(tmp_path: Path) -> None:
             None,
         ),
         ("/detokenize", {}, "tokens"),
-        ("/detokenize", {"tokens": ["a"]}, None),
-        ("/detokenize", {"tokens": [-1]}, None),
-        ("/detokenize", {"tokens": [10**9]}, None),
-        ("/detokenize", {"tokens": [True]}, None),
+        ("/detokenize", {"tokens": ["a"]}, "tokens"),
+        ("/detokenize", {"tokens": [-1]}, "tokens"),
+        ("/detokenize", {"tokens": [10**9]}, "tokens"),
+        ("/detokenize", {"tokens": [True]}, "tokens"),
     ],
 )
 async def test_mistakes_are_400(tmp_path: Path, path: str, body: dict[str, Any], param: str | None) -> None:

@@ -3,13 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.chat_templates import ChatTemplate
 from shared.errors import ModelError, NotReproducible
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from shared.prompt_rendering import PromptRenderer
+from tests.gateway.test_messages_request import ANYTHING
 from tests.validator.example_model import renderer
 from tests.validator.vllm_renderer import (
     LOOPING_OVER_PARTS,
@@ -203,6 +204,78 @@ def test_any_text_is_rendered_alike_twice_and_differs_from_another(text: str) ->
 
     assert prompt(text) == prompt(text)
     assert prompt(text) != prompt(text + " more")
+
+
+WORD = st.sampled_from(["text", "refusal", "image_url", "function", ""])
+PART = st.fixed_dictionaries(
+    {"type": WORD | ANYTHING}, optional=dict.fromkeys(("text", "refusal", "image_url"), ANYTHING)
+)
+TOO_DEEP, TOO_LARGE, HALF_A_CHARACTER = "[" * 5000, "1" * 5000, '{"a": "\\ud800"}'
+FUNCTION = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.just("f") | ANYTHING,
+        "arguments": st.sampled_from(["{}", "{", TOO_DEEP, TOO_LARGE, HALF_A_CHARACTER]) | ANYTHING,
+    },
+)
+TOOL_CALL = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.just("c") | ANYTHING,
+        "type": st.just("function") | ANYTHING,
+        "function": FUNCTION | ANYTHING,
+    },
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "tool", "developer", "odd"]) | ANYTHING},
+    optional={
+        "content": st.text(max_size=4) | st.lists(PART | ANYTHING, max_size=3) | ANYTHING,
+        "tool_calls": st.lists(TOOL_CALL | ANYTHING, max_size=2) | ANYTHING,
+        **dict.fromkeys(("tool_call_id", "name", "reasoning", "reasoning_content", "tools"), ANYTHING),
+    },
+)
+OTHER_FIELDS = ("tools", "documents", "chat_template_kwargs", "reasoning_effort", "continue_final_message")
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    body=st.fixed_dictionaries(
+        {"messages": st.lists(MESSAGE, max_size=3) | ANYTHING}, optional=dict.fromkeys(OTHER_FIELDS, ANYTHING)
+    )
+)
+def test_any_body_is_rendered_or_can_not_be_rebuilt(
+    ours: dict[str, PromptRenderer], body: dict[str, Any]
+) -> None:
+    for template, renders in ours.items():
+        try:
+            [prompt] = renders.prompts(CHAT_PATH, json.dumps(body))
+        except NotReproducible:
+            continue
+        assert all(type(token_id) is int for token_id in prompt), template
+
+
+def with_arguments(arguments: str) -> str:
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    return json.dumps({"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [call]}]})
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": []}]}]}, "an unknown type"),
+        ({"messages": [{"role": "user", "content": [{"type": {}}]}]}, "an unknown type"),
+        ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "not a list"),
+        (with_arguments(TOO_DEEP), "nest too deep"),
+        (with_arguments(TOO_LARGE), "too large a number"),
+        (with_arguments(HALF_A_CHARACTER), "half a character"),
+        ('{"messages": ' + "[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_would_break_a_parser_can_not_be_rebuilt(
+    ours: dict[str, PromptRenderer], body: Any, reason: str
+) -> None:
+    with pytest.raises(NotReproducible, match=reason):
+        ours["qwen"].prompts(CHAT_PATH, body if isinstance(body, str) else json.dumps(body))
 
 
 def test_each_prompt_comes_once_for_every_choice() -> None:
