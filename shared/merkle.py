@@ -24,7 +24,16 @@ class MerkleTree:
     """
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
-        level = [leaf_hash(leaf) for leaf in leaves]
+        self._build([leaf_hash(leaf) for leaf in leaves])
+
+    @classmethod
+    def of_hashes(cls, hashes: Sequence[bytes]) -> "MerkleTree":
+        """The tree whose leaves have these hashes, or whose subtrees of equal size have these roots."""
+        tree = cls.__new__(cls)
+        tree._build(list(hashes))
+        return tree
+
+    def _build(self, level: list[bytes]) -> None:
         self._levels = [level]
         while len(level) > 1:
             pairs = [_node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
