@@ -28,7 +28,7 @@ class MerkleTree:
 
     @classmethod
     def of_hashes(cls, hashes: Sequence[bytes]) -> "MerkleTree":
-        """The tree whose leaves have these hashes, or whose subtrees of equal size have these roots."""
+        """The tree over leaves whose hashes are known."""
         tree = cls.__new__(cls)
         tree._build(list(hashes))
         return tree
