@@ -6,6 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.calibration import ServedCalibration, add_calibration_routes
+from gateway.dataset_answers import text_policy
+from gateway.dataset_routes import PublicDataset, add_dataset_routes
 from gateway.errors import ApiError, internal_error, method_not_allowed, no_route
 from gateway.health import Health
 from gateway.model_routes import add_model_routes
@@ -40,13 +42,16 @@ def build_other_routes(
     sign_in: WalletSignIn | None,
     tokens: PromptTokens,
     tokenization: Tokenization,
+    dataset: PublicDataset | None,
+    store_by_default: bool,
 ) -> FastAPI:
     """All that is not on the hot path; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/")
     async def about() -> JSONResponse:
-        return JSONResponse({"name": NAME, "model": model, "description": ABOUT, "openapi": "/openapi.json"})
+        told = {"name": NAME, "model": model, "description": ABOUT, "openapi": "/openapi.json"}
+        return JSONResponse(told | {"text": text_policy(store_by_default)})
 
     @app.get("/openapi.json")
     async def openapi() -> JSONResponse:
@@ -61,6 +66,7 @@ def build_other_routes(
     add_calibration_routes(app, calibration)
     add_receipt_routes(app, receipts)
     add_sign_in_routes(app, sign_in)
+    add_dataset_routes(app, dataset)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

@@ -70,17 +70,22 @@ class ClientRequest(NamedTuple):
         return self.fields.get("return_token_ids") is True
 
 
-def parse_client_request(path: str, body: bytes, model: str) -> ClientRequest:
+def parse_client_request(path: str, body: bytes, model: str, store_by_default: bool = True) -> ClientRequest:
     """Check a client's body.
 
     Raises:
         ApiError: 400 or 404; says which field is wrong, and what is expected.
     """
-    return client_request(path, json_object(body), model)
+    return client_request(path, json_object(body), model, store_by_default)
 
 
-def client_request(path: str, fields: dict[str, Any], model: str) -> ClientRequest:
+def client_request(
+    path: str, fields: dict[str, Any], model: str, store_by_default: bool = True
+) -> ClientRequest:
     """Check the fields of a body, which may have been translated from another API's.
+
+    Args:
+        store_by_default: what a request without `store` means.
 
     Raises:
         ApiError: 400 or 404; says which field is wrong, and what is expected.
@@ -96,7 +101,7 @@ def client_request(path: str, fields: dict[str, Any], model: str) -> ClientReque
         fields=passed_on | {"model": model},
         stream=_flag(fields, "stream", default=False),
         seed=_seed(fields),
-        store=_flag(fields, "store", default=True),
+        store=_flag(fields, "store", default=store_by_default),
         provenance=_flag(fields, PROVENANCE_FIELD, default=False),
         provider=parse_provider_hints(fields.get("provider")),
     )

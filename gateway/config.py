@@ -96,6 +96,16 @@ class GatewayConfig:
     )
     store_endpoint: str | None = setting(None, "URL of the S3-compatible service, for an s3:// store")
     store_region: str = setting("auto", "region of the S3-compatible service")
+    store_public_url: str | None = setting(
+        None,
+        "URL below which the store's bucket itself serves its objects; /v1/dataset/files sends readers there",
+        is_http_url,
+    )
+    store_by_default: bool = setting(
+        True,
+        "publish the text of requests that do not say `store`; with --no-store-by-default only of those that "
+        "say true",
+    )
     store_seconds: float = setting(60.0, "seconds between looks at the store", check=at_least(0.1))
     publisher: str | None = setting(
         None,

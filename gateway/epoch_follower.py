@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.epoch_store import EpochStore, KnownEpoch
-from gateway.published_epochs import EpochRefused, FoundSummary, PublishedEpochs
+from gateway.published_epochs import PublishedEpochs
+from gateway.published_summary import EpochRefused, FoundSummary
 from gateway.receipt_database import RECEIPTS_FILE
 from gateway.standings import Standings
 from shared.errors import ChainError, StoreError
@@ -107,7 +108,7 @@ class EpochFollower:
                 )
             findings = self._published.findings(found.summary, self._gateway_hotkey)
             self._store.add(found, findings)
-            log.info("epoch %d is read: %d requests are this gateway's", number, len(findings))
+            log.info("epoch %d is read: %d requests are this gateway's", number, len(findings.own))
         self.restore()
 
     def restore(self) -> None:

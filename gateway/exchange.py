@@ -44,30 +44,31 @@ class Exchange(Protocol):
 class OpenAiExchange:
     """A chat or a completion, which a miner answers in the client's own form."""
 
-    def __init__(self, path: str, model: str, send: Send) -> None:
-        self._path, self._model = path, model
+    def __init__(self, path: str, model: str, store_by_default: bool, send: Send) -> None:
+        self._path, self._model, self._store_by_default = path, model, store_by_default
         self.response = Response(send)
 
     def read(self, body: bytes) -> ClientRequest:
-        return parse_client_request(self._path, body, self._model)
+        return parse_client_request(self._path, body, self._model, self._store_by_default)
 
 
 class MessagesExchange:
     """A message of Anthropic's API."""
 
-    def __init__(self, model: str, send: Send) -> None:
-        self._model = model
+    def __init__(self, model: str, store_by_default: bool, send: Send) -> None:
+        self._model, self._store_by_default = model, store_by_default
         self.response: Response = TranslatedResponse(send, partial(MessagesWriter, model))
 
     def read(self, body: bytes) -> ClientRequest:
-        return client_request(CHAT_PATH, messages_request.chat_fields(json_object(body)), self._model)
+        fields = messages_request.chat_fields(json_object(body))
+        return client_request(CHAT_PATH, fields, self._model, self._store_by_default)
 
 
 class ResponsesExchange:
     """A response of OpenAI's newer API."""
 
-    def __init__(self, model: str, clock: Clock, send: Send) -> None:
-        self._model, self._clock = model, clock
+    def __init__(self, model: str, clock: Clock, store_by_default: bool, send: Send) -> None:
+        self._model, self._clock, self._store_by_default = model, clock, store_by_default
         self._asked: Mapping[str, Any] = {}
         self.response: Response = TranslatedResponse(send, self._writer)
 
@@ -76,6 +77,7 @@ class ResponsesExchange:
 
     def read(self, body: bytes) -> ClientRequest:
         fields = json_object(body)
-        request = client_request(CHAT_PATH, responses_request.chat_fields(fields), self._model)
+        chat = responses_request.chat_fields(fields)
+        request = client_request(CHAT_PATH, chat, self._model, self._store_by_default)
         self._asked = fields
         return request

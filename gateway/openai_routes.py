@@ -43,14 +43,15 @@ class InferenceRoutes:
         context: ContextCheck,
         dispatcher: Dispatcher,
         clock: Clock,
+        store_by_default: bool,
     ) -> None:
         self._max_body_bytes = max_body_bytes
         self._admission, self._directed = admission, directed
         self._context, self._dispatcher = context, dispatcher
         self.paths: Mapping[str, Callable[[Send], Exchange]] = {
-            **{path: partial(OpenAiExchange, path, model) for path in INFERENCE_PATHS},
-            MESSAGES_PATH: partial(MessagesExchange, model),
-            RESPONSES_PATH: partial(ResponsesExchange, model, clock),
+            **{path: partial(OpenAiExchange, path, model, store_by_default) for path in INFERENCE_PATHS},
+            MESSAGES_PATH: partial(MessagesExchange, model, store_by_default),
+            RESPONSES_PATH: partial(ResponsesExchange, model, clock, store_by_default),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.client_request import MAX_CONTAINERS
 from gateway.field_checks import MOST_LOGPROBS, MOST_STOPS
 from gateway.message_checks import MAX_NESTING
+from gateway.openapi_dataset import dataset_paths
 from shared.receipts import MAX_CHOICES
 
 Schema = dict[str, Any]
@@ -61,7 +62,7 @@ def _sampling() -> dict[str, Schema]:
         "stream_options": _object({"include_usage": _FLAG, "continuous_usage_stats": _FLAG}),
         "return_token_ids": _FLAG,
         "echo": _FLAG,
-        "store": {**_FLAG, "description": "false keeps the text out of what is published"},
+        "store": {**_FLAG, "description": "false keeps the text out of what is published; see /v1/dataset/"},
     }
 
 
@@ -251,6 +252,7 @@ def openapi_document(model: str) -> Schema:
             "get": _operation("Who answered a request, what it signed, and what its audit found", _OBJECT),
             "parameters": [request_path],
         },
+        **dataset_paths(_operation),
         "/ready": {"get": _operation("Whether requests can be served now", _OBJECT)},
         "/metrics": {"get": _operation("Metrics for Prometheus", _OBJECT)},
         "/v1/calibration": {"get": _operation("Which calibration file is served", _OBJECT)},

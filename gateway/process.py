@@ -39,6 +39,7 @@ from gateway.openai_routes import InferenceRoutes
 from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRoutes
 from gateway.prompt_tokens import PromptTokens
 from gateway.provenance import Provenance, open_provenance
+from gateway.public_guard import PublicGuard
 from gateway.randomness import BufferedSystemRandom
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
@@ -144,19 +145,20 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             )
             directed = DirectedCallers(hotkey, config.trusted_callers)
             inference = InferenceRoutes(
-                *(model, config.max_body_bytes, admission, directed, ContextCheck(tokens), dispatcher, clock)
+                *(model, config.max_body_bytes, admission, directed, ContextCheck(tokens), dispatcher, clock),
+                store_by_default=config.store_by_default,
             )
             tokenization = Tokenization(model, config.max_body_bytes, admission, tokens)
             readiness = Readiness(table, discovery, recorder, admission, drain)
             health = Health(model, hotkey, table, discovery, recorder, readiness)
             others = build_other_routes(
                 *(model, clock.unix_ms() // 1000, health, calibration, provenance.lookup, sign_in),
-                *(tokens, tokenization),
+                *(tokens, tokenization, provenance.dataset, config.store_by_default),
             )
             show_gateway(metrics, table, discovery, recorder, admission, readiness, dispatcher.line, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
             here = metrics_app if config.metrics_port is None else None
-            app = OperationRoutes(GatewayApp(inference, others), readiness, here)
+            app = OperationRoutes(GatewayApp(inference, PublicGuard(others, clock)), readiness, here)
             names = PathNames(inference.paths.keys() | OPERATION_PATHS, others.routes)
             observed = Observed(
                 *(app, metrics, names, clock, lambda: drain.draining),

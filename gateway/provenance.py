@@ -1,4 +1,5 @@
-"""The gateway's parts that trace answers, put together: index, published epochs, standings, lookup."""
+"""The gateway's parts that trace answers and show what is published, put together: index, published epochs,
+standings, lookup, public read."""
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -6,28 +7,38 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.config import GatewayConfig
+from gateway.dataset_answers import FILES_PATH
+from gateway.dataset_files import DatasetFiles
+from gateway.dataset_objects import DatasetObjects
+from gateway.dataset_routes import PublicDataset
+from gateway.dataset_store import DatasetStore
 from gateway.epoch_follower import EpochFollower, Publishes
 from gateway.epoch_store import EpochStore
 from gateway.published_epochs import PublishedEpochs
+from gateway.published_tables import load_reader
 from gateway.receipt_database import open_receipt_database
 from gateway.receipt_lookup import ReceiptLookup
 from gateway.record_index import RecordIndex
 from gateway.standings import Standings
 from gateway.subnet_hotkeys import SubnetHotkeys
 from shared.database import Database
-from shared.object_store import open_reader
+from shared.object_store import ObjectReader, open_reader
 from shared.record_folders import records_folder
 from shared.record_log import RecordReader
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What traces answers; `standings` is for routing, empty while no epochs are followed."""
+    """What traces answers; `standings` is for routing, empty while no epochs are followed.
+
+    `follower` and `dataset` are None when the gateway was not told where epochs are published.
+    """
 
     index: RecordIndex
     lookup: ReceiptLookup
     standings: Standings
     follower: EpochFollower | None
+    dataset: PublicDataset | None
     _database: Database
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -35,7 +46,9 @@ class Provenance:
         return [self.index.run(), *([self.follower.run()] if self.follower else [])]
 
     def close(self) -> None:
-        """Close the database."""
+        """End the threads that read the dataset, and close the database."""
+        if self.dataset is not None:
+            self.dataset.files.close()
         self._database.close()
 
 
@@ -57,8 +70,9 @@ def open_provenance(
         EpochStore(database),
         Standings(),
     )
-    follower = None
+    follower, dataset = None, None
     if reader is not None:
+        load_reader()
         publishes = _publishes(config.publisher, gateway_hotkey, hotkeys)
         follower = EpochFollower(
             PublishedEpochs(reader, config.netuid),
@@ -69,8 +83,18 @@ def open_provenance(
             config.store_seconds,
         )
         follower.restore()
+        dataset = _dataset(config, reader, database, follower, clock)
     lookup = ReceiptLookup(index, epochs, follower, clock)
-    return Provenance(index, lookup, standings, follower, database)
+    return Provenance(index, lookup, standings, follower, dataset, database)
+
+
+def _dataset(
+    config: GatewayConfig, reader: ObjectReader, database: Database, follower: EpochFollower, clock: Clock
+) -> PublicDataset:
+    store, url = DatasetStore(database), config.store_public_url
+    files = DatasetFiles(DatasetObjects(reader, store, clock), url, clock)
+    place = url.rstrip("/") if url else FILES_PATH
+    return PublicDataset(store, files, place, config.store_by_default, lambda: follower.trouble, clock)
 
 
 def _publishes(publisher: str | None, gateway_hotkey: str, hotkeys: SubnetHotkeys) -> Publishes:

@@ -1,19 +1,20 @@
 """What a client is told of one request: who answered, what the miner signed, and what an audit made of it.
 
-Digests, counts and times, no text: exactly the facts that are published of a request at the end of its epoch.
-A miner's error in words is left out, since it could quote the request.
+Digests, counts and times, no text: of what is published at the end of the epoch, exactly what all requests
+have in common. A miner's error in words is left out, since it could quote the request.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gateway.epoch_store import KnownEpoch, PublishedRequest
-from shared.canonical import sha256_hex, token_ids_digest
-from shared.errors import MalformedMessage, SignatureMismatch
-from shared.receipts import Receipt, check_receipt, parse_receipt, receipt_digest
-from shared.records import ChoiceRecord, RequestRecord
+from shared.canonical import sha256_hex
+from shared.dataset import day_of, table_key
+from shared.errors import SignatureMismatch
+from shared.receipts import Receipt, check_receipt, receipt_digest
+from shared.record_facts import choice_facts, readable_receipt
+from shared.records import RequestRecord
 
 AuditState = Literal["audited", "not_drawn", "pending", "unknown"]
 
@@ -30,7 +31,12 @@ def receipt_path(request_id: str) -> str:
     return f"/v1/receipts/{request_id}"
 
 
-def answer(asked: str, attempts: Sequence[RequestRecord], audit: Mapping[str, Any]) -> dict[str, Any]:
+def answer(
+    asked: str,
+    attempts: Sequence[RequestRecord],
+    audit: Mapping[str, Any],
+    inclusion: Mapping[str, Any],
+) -> dict[str, Any]:
     """The whole answer about the attempt `asked`, which is among `attempts` at the same client's request."""
     record = next(one for one in attempts if one.request_id == asked)
     return {
@@ -38,6 +44,7 @@ def answer(asked: str, attempts: Sequence[RequestRecord], audit: Mapping[str, An
         "request": {name: getattr(record, name) for name in TOLD} | _digests(record),
         **_receipt(record),
         "audit": dict(audit),
+        "inclusion": dict(inclusion),
         "attempts": [
             {
                 "request_id": one.request_id,
@@ -54,17 +61,7 @@ def answer(asked: str, attempts: Sequence[RequestRecord], audit: Mapping[str, An
 def _digests(record: RequestRecord) -> dict[str, Any]:
     return {
         "request_digest": sha256_hex(record.request_body.encode()),
-        "choices": [_choice(choice) for choice in record.choices],
-    }
-
-
-def _choice(choice: ChoiceRecord) -> dict[str, Any]:
-    return {
-        "index": choice.index,
-        "prompt_digest": token_ids_digest(choice.prompt_token_ids),
-        "prompt_tokens": len(choice.prompt_token_ids),
-        "output_digest": token_ids_digest(choice.output_token_ids),
-        "output_tokens": len(choice.output_token_ids),
+        "choices": [choice_facts(choice).model_dump() for choice in record.choices],
     }
 
 
@@ -75,9 +72,8 @@ def _receipt(record: RequestRecord) -> dict[str, Any]:
     """
     if record.receipt is None:
         return _no_receipt("the miner sent none")
-    try:
-        receipt = parse_receipt(json.dumps(record.receipt))
-    except (MalformedMessage, ValueError):
+    receipt = readable_receipt(record)
+    if receipt is None:
         return _no_receipt("what the miner sent is not a receipt")
     fault = _fault(receipt, record)
     return {
@@ -114,7 +110,8 @@ def _fault(receipt: Receipt, record: RequestRecord) -> str | None:
 
 def audited(found: PublishedRequest, record: RequestRecord) -> dict[str, Any]:
     """The audit of a request that a published epoch lists."""
-    where = {"epoch": _epoch(found.epoch), "file": f"epochs/{found.epoch.number}/verdicts.jsonl"}
+    day = day_of(found.epoch.closed_at_ms)
+    where = {"epoch": _epoch(found.epoch), "file": table_key("verdicts", day, found.epoch.number)}
     if found.audit is not None:
         words = f"audited in epoch {found.epoch.number}: {found.audit['outcome']}"
         return _audit("audited", words) | where | {"verdict": found.audit}

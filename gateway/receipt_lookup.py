@@ -18,6 +18,7 @@ from gateway.clock import Clock
 from gateway.epoch_follower import EpochFollower
 from gateway.epoch_store import EpochStore
 from gateway.errors import receipt_not_found, receipts_unavailable
+from gateway.inclusion_answers import inclusion, not_included
 from gateway.receipt_answers import NOT_FOLLOWED, answer, audited, not_published
 from gateway.record_index import RecordIndex
 from shared.records import RequestRecord
@@ -71,14 +72,15 @@ class ReceiptLookup:
             if self._index.is_behind():
                 raise receipts_unavailable("it is still reading its log")
             raise receipt_not_found(request_id)
-        return answer(request_id, attempts, self._audit(record))
+        found = None if self._follower is None else self._epochs.find(record.request_id)
+        if found is not None:
+            return answer(request_id, attempts, audited(found, record), inclusion(found, record))
+        audit = self._not_published(record)
+        return answer(request_id, attempts, audit, not_included(audit))
 
-    def _audit(self, record: RequestRecord) -> dict[str, object]:
+    def _not_published(self, record: RequestRecord) -> dict[str, object]:
         if self._follower is None:
             return dict(NOT_FOLLOWED)
-        found = self._epochs.find(record.request_id)
-        if found is not None:
-            return audited(found, record)
         oldest, newest = self._epochs.oldest(), self._epochs.newest()
         return not_published(record, oldest, newest, self._clock.unix_ms(), self._follower.trouble)
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 HTTP_DEADLINE_S = 600.0
 """For one object over HTTP, however slowly its bytes come: 256 MiB at 0.5 MB/s."""
 
+ASKS = 4
+"""How often one object is asked for where the server says that it has too much to do (429 or 503)."""
+
+MAX_WAIT_S = 60.0
+"""Between two of them, whatever the server says in Retry-After."""
+
 _IDENTITY = {"Accept-Encoding": "identity"}
 """Sizes and ranges are those of the object, not of a compressed copy that some proxy makes of it."""
 
@@ -30,8 +36,9 @@ class HttpReader:
         timeout_s: float = 30.0,
         deadline_s: float = HTTP_DEADLINE_S,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._url, self._pause = url.rstrip("/"), pause
         self._timeout_s, self._deadline_s, self._clock = timeout_s, deadline_s, clock
 
     @contextmanager
@@ -43,15 +50,23 @@ class HttpReader:
 
         url = f"{self._url}/{check_key(key)}"
         try:
-            with httpx.stream(method, url, headers=headers, timeout=self._timeout_s) as answer:
-                if answer.status_code in (403, 404):
-                    raise ObjectMissing(f"there is no object {key} at {self._url}")
-                if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    raise StoreError(f"{key} at {self._url} ends before the range that was asked for")
-                answer.raise_for_status()
-                yield answer
+            for asks_left in reversed(range(ASKS)):
+                with httpx.stream(method, url, headers=headers, timeout=self._timeout_s) as answer:
+                    if answer.status_code not in (429, 503) or not asks_left:
+                        self._check(key, answer)
+                        yield answer
+                        return
+                    wait_s = _retry_after_s(answer)
+                self._pause(wait_s)
         except httpx.HTTPError as error:
             raise StoreError(f"reading {key} at {self._url} failed: {error}") from None
+
+    def _check(self, key: str, answer: "httpx.Response") -> None:
+        if answer.status_code in (403, 404):
+            raise ObjectMissing(f"there is no object {key} at {self._url}")
+        if answer.status_code == 416:
+            raise StoreError(f"{key} at {self._url} ends before the range that was asked for")
+        answer.raise_for_status()
 
     def _chunks(self, key: str, answer: "httpx.Response", ends_s: float) -> Iterator[bytes]:
         for chunk in answer.iter_bytes():
@@ -98,3 +113,9 @@ class HttpReader:
         if not told.isascii() or not told.isdigit():
             raise StoreError(f"{self._url} does not say how large {key} is")
         return int(told)
+
+
+def _retry_after_s(answer: "httpx.Response") -> float:
+    """How long a server asks to wait; a second, where it says nothing that can be read."""
+    told = answer.headers.get("Retry-After", "")
+    return min(float(told), MAX_WAIT_S) if re.fullmatch(r"\d{1,6}", told, re.ASCII) else 1.0

@@ -10,7 +10,8 @@ from bench.incentives.traffic import EPOCH_S, Arrival
 from gateway.miners import KnownMiner
 from shared.canonical import sha256_hex
 from shared.receipts import ChoiceReceipt, Receipt
-from validator.request_facts import ChoiceFacts, RequestFacts, published_name
+from shared.record_facts import published_name
+from shared.request_facts import ChoiceFacts, RequestFacts
 
 _DIGEST = "0" * 64
 _GATEWAY = hotkey_address("gateway")

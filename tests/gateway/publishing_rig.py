@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.canonical import canonical_json, sha256_hex
+from shared.dataset import Table, files_of
 from shared.object_store import FolderStore
 from shared.records import RequestRecord
 from tests.validator.audit_rig import AuditRig
@@ -20,6 +21,7 @@ from tests.validator.auditor_examples import (
     neuron,
 )
 from validator.database import Database, sqlite_url
+from validator.epoch_reading import read_table
 from validator.epoch_state import SealedEpoch
 from validator.epoch_summary import LATEST_KEY, EpochSummary, LatestEpoch, parse_message, seal, summary_key
 
@@ -61,6 +63,15 @@ class PublishingRig:
 
     def summary(self, number: int) -> EpochSummary:
         return parse_message(EpochSummary, self.store.get(summary_key(number)), "summary")
+
+    def key(self, table: Table, epoch: int) -> str:
+        """Where a table's rows of an epoch lie."""
+        [file] = files_of(self.summary(epoch).files, table)
+        return file.key
+
+    def rows(self, table: Table, epoch: int) -> list[Any]:
+        """The published rows of a table."""
+        return read_table(self.store, self.summary(epoch), table)
 
     def change(self, key: str, change: Callable[[bytes], bytes]) -> None:
         """Replace a published object."""

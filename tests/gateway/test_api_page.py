@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.openapi import openapi_document
 from localnet.config import PROJECT_ROOT
-from tests.gateway.running_gateway import RunningGateway, running_gateway
+from tests.gateway.published_gateway import audited_gateway, publish_epochs
+from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_miner import MODEL
 from tests.models import demo_model
 
@@ -37,10 +39,12 @@ async def run(gateway: RunningGateway, command: str) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
-def gateway_of_the_page(tmp_path: Path) -> Any:
-    return running_gateway(
-        tmp_path, model=str(demo_model()), served_model_name=MODEL, calibration=str(CALIBRATION)
-    )
+@asynccontextmanager
+async def gateway_of_the_page(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    settings = {"model": str(demo_model()), "served_model_name": MODEL, "calibration": str(CALIBRATION)}
+    async with audited_gateway(tmp_path, **settings) as (gateway, rig):
+        await publish_epochs(gateway, rig, 1)
+        yield gateway
 
 
 @pytest.mark.parametrize("command", commands(""))
@@ -68,12 +72,16 @@ def test_the_page_has_a_command_for_every_address_that_is_served() -> None:
     shown = "\n".join([*commands(""), *commands("error")]).replace(PAGES_MODEL, "{model}")
     shown = shown.replace("/v1/receipts/$ID", "/v1/receipts/{request_id}")
     shown = re.sub(r"/v1/calibration/\$\(.*\)", "/v1/calibration/{sha256}", shown)
+    shown = shown.replace("/v1/dataset/files/epochs/latest.json", "/v1/dataset/files/{key}")
+    shown = shown.replace("/v1/dataset/files/$KEY", "/v1/dataset/files/{key}")
+    shown = shown.replace("/v1/epochs/1", "/v1/epochs/{number}").replace("$HOTKEY", "{hotkey}")
     reached = set(re.findall(r"\$GATEWAY(/[a-z0-9_/.{}]*)", shown))
     assert reached == set(openapi_document(MODEL)["paths"])
 
 
 def test_every_code_of_an_error_is_on_the_page() -> None:
-    sources = [(PROJECT_ROOT / "gateway" / name).read_text() for name in ("errors.py", "client_refusals.py")]
+    names = ("errors.py", "client_refusals.py", "dataset_refusals.py")
+    sources = [(PROJECT_ROOT / "gateway" / name).read_text() for name in names]
     sources.append((PROJECT_ROOT / "gateway" / "http_server.py").read_text())
     codes = {code for text in sources for code in re.findall(r'"([a-z]+(?:_[a-z]+)+)"', text)}
     told = {code for code in codes if f"`{code}`" in PAGE}

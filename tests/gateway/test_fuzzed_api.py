@@ -5,7 +5,6 @@ Never a 5xx, and every answer is one that the document promises."""
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +20,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway.openapi import openapi_document
-from tests.gateway.running_gateway import running_gateway
+from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_miner import MODEL
-from tests.gateway.test_api_page import CALIBRATION
-from tests.models import demo_model
+from tests.gateway.test_api_page import gateway_of_the_page
 
 CHECKS: Any = [
     not_a_server_error,
@@ -43,15 +41,15 @@ OPERATIONS = {
 
 
 @pytest.fixture(scope="module")
-def gateway_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """A gateway in a thread of its own: schemathesis waits for its answers."""
     folder, loop, ready = tmp_path_factory.mktemp("fuzzed"), asyncio.new_event_loop(), threading.Event()
-    done, found = asyncio.Event(), list[str]()
+    done, found = asyncio.Event(), list[RunningGateway]()
 
     async def serve() -> None:
-        async with _gateway(folder) as gateway:
+        async with gateway_of_the_page(folder) as gateway:
             await gateway.parts.tokens.load()
-            found.append(gateway.url)
+            found.append(gateway)
             ready.set()
             await done.wait()
 
@@ -64,6 +62,11 @@ def gateway_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     loop.close()
 
 
+@pytest.fixture
+def gateway_url(fuzzed: RunningGateway) -> str:
+    return fuzzed.url
+
+
 def test_an_answer_that_the_document_does_not_promise_is_found(gateway_url: str) -> None:
     document = openapi_document(MODEL)
     answer = document["paths"]["/health"]["get"]["responses"]["200"]["content"]["application/json"]
@@ -73,16 +76,10 @@ def test_an_answer_that_the_document_does_not_promise_is_found(gateway_url: str)
         case.validate_response(case.call(base_url=gateway_url, timeout=30), checks=CHECKS)
 
 
-def _gateway(folder: Path) -> Any:
-    return running_gateway(
-        folder, model=str(demo_model()), served_model_name=MODEL, calibration=str(CALIBRATION)
-    )
-
-
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_no_request_brings_a_server_error_or_an_undocumented_answer(
-    gateway_url: str, name: str, mode: GenerationMode
+    fuzzed: RunningGateway, gateway_url: str, name: str, mode: GenerationMode
 ) -> None:
     operation = OPERATIONS[name]
     if mode is GenerationMode.NEGATIVE and not list(operation.body):
@@ -95,6 +92,7 @@ def test_no_request_brings_a_server_error_or_an_undocumented_answer(
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     def ask(case: Any) -> None:
+        fuzzed.clock.advance(1)  # so that no reader of the dataset is too fast
         response = case.call(base_url=gateway_url, timeout=30)
         case.validate_response(response, checks=CHECKS)
 

@@ -1,29 +1,29 @@
 """Following published epochs: what is learned from them, and everything that is not believed."""
 
-import json
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.epoch_follower import EpochFollower
 from gateway.epoch_store import KEPT_EPOCHS, EpochStore
-from gateway.published_epochs import (
-    MAX_POINTER_BYTES,
-    EpochRefused,
-    FoundSummary,
-    PublishedEpochs,
-    Summary,
-)
+from gateway.published_epochs import MAX_POINTER_BYTES, Findings, PublishedEpochs
+from gateway.published_summary import EpochRefused, FoundSummary, Summary
+from gateway.published_tables import OwnRequest
 from gateway.receipt_database import open_receipt_database
 from gateway.standings import AuditStanding, Standings
 from shared.canonical import canonical_json, sha256_hex
 from shared.database import Database
+from shared.dataset import Table, manifest_key
 from shared.errors import ChainUnavailable, StoreError
+from shared.merkle import path_leads_to_root
 from shared.object_store import MAX_OBJECT_BYTES, ObjectReader
+from shared.request_facts import RequestRow, facts_of_rows
 from tests.gateway.publishing_rig import PublishingRig
 from tests.shared.whole_reads import WholeReads
 from tests.validator.audit_rig import NETUID
@@ -38,7 +38,8 @@ from tests.validator.auditor_examples import (
     example_record,
     many_records,
 )
-from validator.epoch_summary import LATEST_KEY, requests_key, summary_key, verdicts_key
+from validator.epoch_summary import LATEST_KEY, summary_key
+from validator.epoch_tables import FORMATS
 
 
 class Following:
@@ -108,8 +109,7 @@ async def test_an_epoch_tells_which_requests_were_audited_and_what_was_found(
     rig.fails(CHEAT.ss58_address)
     await publish(rig)
     await following.follower.look()
-    lines = rig.store.get(verdicts_key(1)).splitlines()
-    audited = {json.loads(line)["request_id"] for line in lines}
+    audited = {verdict.request_id for verdict in rig.rows("verdicts", 1)}
     listed = {f"request-{number:06d}" for number in [*range(30), *range(200, 210)]}
     found = {one: following.store.find(one) for one in listed}
     assert all(found.values())
@@ -176,7 +176,7 @@ async def test_processes_that_share_a_state_folder_share_what_one_of_them_reads(
     stands = other.standings.of(HONEST.ss58_address)
     assert stands == following.standings.of(HONEST.ss58_address) is not None
     found = PublishedEpochs(rig.store, NETUID).summary(1, other.store.newest().digest)  # type: ignore[union-attr]
-    other.store.add(found, {})
+    other.store.add(found, Findings([], [], [], b""))
     assert following.store.find("request-000000") is not None
     shared.close()
 
@@ -230,24 +230,113 @@ async def test_an_epoch_is_read_once(rig: PublishingRig, following: Following) -
     assert asked == [LATEST_KEY]
 
 
-@pytest.mark.parametrize("kind", ["requests", "verdicts", "summary"])
-async def test_a_file_that_was_changed_is_not_believed(
+def keys_of(rig: PublishingRig) -> dict[str, str]:
+    return {
+        "requests": rig.key("requests", 1),
+        "verdicts": rig.key("verdicts", 1),
+        "manifest": manifest_key(1),
+        "summary": summary_key(1),
+    }
+
+
+KINDS = ["requests", "verdicts", "manifest", "summary"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_object_that_was_changed_is_not_believed(
     rig: PublishingRig, following: Following, kind: str
 ) -> None:
     await publish(rig)
-    keys = {"requests": requests_key(1), "verdicts": verdicts_key(1), "summary": summary_key(1)}
-    rig.change(
-        keys[kind], lambda data: data.replace(b'"fail"', b'"pass"').replace(b"answered", b"failed", 1) + b"\n"
-    )
+    rig.change(keys_of(rig)[kind], lambda data: data + b"\n")
     assert "is not the" in await following.refusal()
 
 
-@pytest.mark.parametrize("kind", ["requests", "verdicts", "summary"])
-async def test_a_file_that_is_missing_is_named(rig: PublishingRig, following: Following, kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_object_that_is_missing_is_named(
+    rig: PublishingRig, following: Following, kind: str
+) -> None:
     await publish(rig)
-    keys = {"requests": requests_key(1), "verdicts": verdicts_key(1), "summary": summary_key(1)}
-    (rig.location / keys[kind]).unlink()
-    assert keys[kind] in await following.refusal()
+    key = keys_of(rig)[kind]
+    (rig.location / key).unlink()
+    assert key in await following.refusal()
+
+
+def signed_anew(rig: PublishingRig, table: Table, data: bytes, rows: int) -> None:
+    """The publisher replaces a file and signs for it."""
+    files = list(rig.summary(1).files)
+    place = next(number for number, file in enumerate(files) if file.table == table)
+    changes = {"sha256": sha256_hex(data), "size_bytes": len(data), "rows": rows}
+    rig.store.put(files[place].key, data)
+    files[place] = files[place].model_copy(update=changes)
+    rig.lie(1, files=tuple(files))
+
+
+def dropped(rows: list[RequestRow]) -> list[RequestRow]:
+    return rows[1:]
+
+
+def doubled(rows: list[RequestRow]) -> list[RequestRow]:
+    return [*rows, rows[-1].model_copy(update={"request_id": "request-999999"})]
+
+
+def another_leaf(rows: list[RequestRow]) -> list[RequestRow]:
+    return [rows[0].model_copy(update={"leaf": "0" * 64}), *rows[1:]]
+
+
+@pytest.mark.parametrize("change", [dropped, doubled, another_leaf])
+async def test_records_that_do_not_lead_to_the_signed_root_are_not_believed(
+    rig: PublishingRig, following: Following, change: Callable[[list[RequestRow]], list[RequestRow]]
+) -> None:
+    await publish(rig)
+    rows = change(rig.rows("requests", 1))
+    signed_anew(rig, "requests", FORMATS["requests"].encode(rows), len(rows))
+    assert "not those of its root" in await following.refusal()
+
+
+async def test_a_file_with_other_rows_than_promised_is_not_believed(
+    rig: PublishingRig, following: Following
+) -> None:
+    await publish(rig)
+    data = rig.store.get(rig.key("requests", 1))
+    signed_anew(rig, "requests", data, 1_000_000)
+    assert "1000000 are promised" in await following.refusal()
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"nonsense" * 100])
+async def test_what_is_no_parquet_file_is_not_believed(
+    rig: PublishingRig, following: Following, data: bytes
+) -> None:
+    await publish(rig)
+    signed_anew(rig, "verdicts", data, 1)
+    assert "is not the Parquet file" in await following.refusal()
+
+
+async def test_a_table_without_a_needed_column_is_not_believed(
+    rig: PublishingRig, following: Following
+) -> None:
+    await publish(rig)
+    table = pq.read_table(io.BytesIO(rig.store.get(rig.key("requests", 1)))).drop_columns(["leaf"])
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    signed_anew(rig, "requests", file.getvalue(), table.num_rows)
+    assert "has no column leaf" in await following.refusal()
+
+
+async def test_every_own_request_has_a_proof_that_leads_to_the_signed_root(
+    rig: PublishingRig, following: Following
+) -> None:
+    await rig.publish(many_records(HONEST, 1, range(600), finished_at_ms=rig.now_ms))
+    await following.follower.look()
+    root = bytes.fromhex(rig.summary(1).records_root)
+    receipts = {one.key: one.receipt for one in rig.rows("receipts", 1)}
+    rows = rig.rows("requests", 1)
+    for row in rows:
+        found = following.store.find(row.request_id)
+        assert found is not None
+        leaf = facts_of_rows(row, receipts[row.key]).leaf()
+        assert rows[found.index].request_id == row.request_id
+        assert path_leads_to_root(leaf, found.index, 600, found.path, root)
+        assert not path_leads_to_root(leaf, (found.index + 1) % 600, 600, found.path, root)
 
 
 async def test_a_summary_that_nobody_signed_is_not_believed(rig: PublishingRig, following: Following) -> None:
@@ -399,14 +488,16 @@ def test_old_epochs_are_forgotten(database: Database) -> None:
 
     def summary(number: int) -> FoundSummary:
         fields: dict[str, Any] = {
-            "version": "epoch/3", "netuid": NETUID, "epoch": number, "publisher": AUDITOR.ss58_address,
+            "version": "epoch/5", "netuid": NETUID, "epoch": number, "publisher": AUDITOR.ss58_address,
             "opened_at_ms": 0, "closed_at_ms": 1, "previous_digest": None, "files": (), "signature": "",
-            "scoring": {"reject_log_evidence": 13.8}, "history_after": (),
+            "scoring": {"reject_log_evidence": 13.8}, "history_after": (), "model": "tiny", "block": 1,
+            "manifest_sha256": "0" * 64, "records": 1, "records_root": "0" * 64, "scores": (), "weights": (),
         }  # fmt: skip
         return FoundSummary("0" * 64, Summary(**fields))
 
     for number in (1, 2, KEPT_EPOCHS + 1):
-        store.add(summary(number), {f"request-{number:06d}": None})
+        own = OwnRequest(f"request-{number:06d}", 0, None, text_published=False)
+        store.add(summary(number), Findings([bytes(32)], [own], [], b"{}"))
     assert store.find("request-000001") is None
     assert store.find("request-000002") is not None
     oldest = store.oldest()

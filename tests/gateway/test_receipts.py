@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import io
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 from bittensor.sp_core import verify
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from gateway.answer_provenance import digest_of
 from gateway.receipt_lookup import LOOKUPS_PER_MINUTE
 from shared.receipts import Receipt, receipt_digest
+from tests.gateway.published_gateway import audited_gateway, follow
 from tests.gateway.publishing_rig import PublishingRig
 from tests.gateway.running_gateway import (
     CHAT,
@@ -31,7 +33,6 @@ from tests.gateway.scripted_miner import WORDS, Script, event, honest
 from tests.gateway.test_misbehaving_miners import answers, streams
 from tests.shared.keys import MINER
 from tests.shared.receipt_examples import example_receipt
-from validator.epoch_summary import requests_key, rounds_key, verdicts_key
 
 CANARY = "xyzzy-canary-7f3"
 SECRET_CHAT = CHAT | {"messages": [{"role": "user", "content": f"Who knows {CANARY}?"}]}
@@ -50,23 +51,6 @@ async def receipt_of(gateway: RunningGateway, request_id: str, status: int = 200
     assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()
     return found
-
-
-@asynccontextmanager
-async def audited_gateway(
-    tmp_path: Path, *behaviours: Any, **settings: Any
-) -> AsyncIterator[tuple[RunningGateway, PublishingRig]]:
-    """A gateway that follows an auditor with the same hotkey."""
-    miners = [keypair(f"miner{number}") for number in range(max(1, len(behaviours)))]
-    rig = PublishingRig(tmp_path, miners, 1_700_001_000_000, keypair("gateway"))
-    async with running_gateway(tmp_path, *behaviours, store=str(rig.location), **settings) as gateway:
-        yield gateway, rig
-    rig.close()
-
-
-async def follow(gateway: RunningGateway) -> None:
-    assert gateway.parts.provenance.follower is not None
-    await gateway.parts.provenance.follower.look()
 
 
 # --- The receipt
@@ -241,18 +225,19 @@ async def test_an_audit_is_pending_and_then_told_with_its_epoch(tmp_path: Path) 
         sealed = await rig.publish(gateway.records())
         await follow(gateway)
         after = (await receipt_of(gateway, request_id))["audit"]
-        verdict = json.loads(rig.store.get(verdicts_key(1)))
+        [verdict] = rig.rows("verdicts", 1)
+        where = rig.key("verdicts", 1)
         stands = gateway.parts.provenance.standings.of(gateway.miners[0].hotkey)
     assert before["audit"]["state"] == "pending"
     assert after["state"] == "audited"
     assert after["epoch"]["number"] == 1
     assert after["epoch"]["summary_digest"] == hashlib.sha256(sealed.data).hexdigest()
     assert after["epoch"]["publisher"] == keypair("gateway").ss58_address
-    assert after["file"] == verdicts_key(1)
+    assert after["file"] == where
     told = after["verdict"]
     for name in ("outcome", "check", "reason", "log_e", "challenge_block", "challenge_seed"):
-        assert told[name] == verdict[name]
-    assert told["points_checked"] == len(verdict["points"])
+        assert told[name] == getattr(verdict, name)
+    assert told["points_checked"] == len(verdict.points)
     assert stands is not None
     assert (stands.audits, stands.passes, stands.rejected) == (1, 1, False)
 
@@ -278,7 +263,7 @@ async def test_an_answer_that_was_not_drawn_is_told_so(tmp_path: Path) -> None:
         await rig.publish(gateway.records()[40:])
         await follow(gateway)
         states = [(await receipt_of(gateway, one))["audit"]["state"] for one in ids]
-        verdicts = rig.store.get(verdicts_key(2)).count(b"\n")
+        verdicts = len(rig.rows("verdicts", 2))
     assert states.count("audited") == verdicts > 0
     assert states.count("not_drawn") == 40 - verdicts > 0
 
@@ -355,25 +340,43 @@ async def test_a_publisher_needs_a_permit_or_to_be_named(tmp_path: Path, named: 
     rig.close()
 
 
-# --- No text is published
+# --- Which text is published
 
 
-@pytest.mark.parametrize("store", [True, False])
-async def test_no_text_of_a_request_reaches_a_published_epoch(tmp_path: Path, store: bool) -> None:
-    async with audited_gateway(tmp_path) as (gateway, rig):
-        await post(gateway, SECRET_CHAT | {"store": store})
-        await post(gateway, SECRET_CHAT | {"store": store, "stream": True})
-        await post(gateway, COMPLETION | {"prompt": CANARY, "store": store}, "completions")
+def published_text(rig: PublishingRig) -> dict[str, str]:
+    """What can be read in each object of the store, unpacked."""
+    told = {}
+    for key in rig.store.keys(""):
+        data = rig.store.get(key)
+        tables = key.endswith(".parquet")
+        told[key] = str(pq.read_table(io.BytesIO(data)).to_pylist()) if tables else data.decode()
+    return told
+
+
+@pytest.mark.parametrize("by_default", [True, False])
+@pytest.mark.parametrize("store", [True, False, None])
+async def test_text_is_published_as_the_request_says_and_in_one_table_alone(
+    tmp_path: Path, store: bool | None, by_default: bool
+) -> None:
+    said = {} if store is None else {"store": store}
+    async with audited_gateway(tmp_path, store_by_default=by_default) as (gateway, rig):
+        await post(gateway, SECRET_CHAT | said)
+        await post(gateway, SECRET_CHAT | said | {"stream": True})
+        await post(gateway, COMPLETION | {"prompt": CANARY} | said, "completions")
+        await post(gateway, SECRET_CHAT | {"max_tokens": 9} | said, "messages")
+        await post(gateway, {"input": CANARY} | said, "responses")
         records = gateway.records()
         await rig.publish(records)
-        published = b"".join(rig.store.get(key) for key in rig.store.keys(""))
-        listed = rig.store.get(requests_key(1)).count(b"\n")
-        assert rig.store.get(rounds_key(1)) == b""
+        told, texts = published_text(rig), rig.key("texts", 1)
+        rows = rig.rows("requests", 1)
+    published = by_default if store is None else store
     assert all(CANARY in record.request_body for record in records)
-    assert [record.store for record in records] == [store] * 3
-    assert listed == 3
-    for text in (CANARY, "Who knows", "honestly"):
-        assert text.encode() not in published
+    assert [record.store for record in records] == [published] * 5
+    assert [row.text_published for row in rows] == [published] * 5
+    assert (CANARY in told[texts]) == published
+    del told[texts]
+    assert all(CANARY not in text for text in told.values())
+    assert all("honestly" not in text for text in told.values())
 
 
 # --- What the answer itself says

@@ -82,3 +82,12 @@ def test_a_clock_that_stands_or_is_asked_late_brings_nothing(now_s: float) -> No
     bucket = TokenBucket(6, 0.0)
     assert bucket.take(6, 0.0)
     assert not bucket.take(1, now_s)
+
+
+def test_a_bucket_may_be_of_another_span_than_a_minute() -> None:
+    bucket = TokenBucket(10, 0.0, span_s=1.0)
+    assert all(bucket.take(1, 0.0) for _ in range(10))
+    assert not bucket.take(1, 0.0)
+    assert bucket.wait_s(1, 0.0) == pytest.approx(0.1)
+    assert bucket.take(1, 0.1)
+    assert not bucket.take(1, 0.1)

@@ -54,6 +54,17 @@ def test_a_cut_or_lengthened_path_is_refused(leaves: list[bytes], data: st.DataO
         assert not path_leads_to_root(leaves[index], index, len(leaves), wrong, tree.root)
 
 
+@given(leaves_strategy)
+def test_a_tree_of_leaf_hashes_is_the_tree_of_the_leaves(leaves: list[bytes]) -> None:
+    tree, hashed = MerkleTree(leaves), MerkleTree.of_hashes([leaf_hash(leaf) for leaf in leaves])
+    assert hashed.root == tree.root
+    assert [hashed.path(index) for index in range(hashed.size)] == [
+        tree.path(index) for index in range(tree.size)
+    ]
+    if len(leaves) > 1:
+        assert MerkleTree.of_hashes(leaves).root != tree.root
+
+
 def test_an_inner_node_is_no_leaf() -> None:
     tree = MerkleTree([b"a", b"b"])
     inner = leaf_hash(b"a") + leaf_hash(b"b")

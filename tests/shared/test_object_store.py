@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
+from shared.http_reader import ASKS, MAX_WAIT_S
 from shared.object_store import (
     FolderStore,
     HttpReader,
@@ -433,3 +434,36 @@ def test_a_reader_may_be_a_folder(tmp_path: Path) -> None:
     FolderStore(tmp_path).put("a", b"1")
     assert open_reader(str(tmp_path)).get("a") == b"1"
     assert open_reader(f"file://{tmp_path}").get("a") == b"1"
+
+
+class Busy:
+    """A server that has too much to do at first."""
+
+    def __init__(self, times: int, status: int, retry_after: str | None) -> None:
+        self.times, self.status, self.retry_after, self.asked = times, status, retry_after, 0
+
+    def __call__(self, request: Any) -> None:
+        self.asked += 1
+        if self.asked <= self.times:
+            headers = {} if self.retry_after is None else {"Retry_After": self.retry_after}
+            answer(request, self.status, b"later", **headers)
+        else:
+            answer(request, 200, b"data")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("told", "waited_s"), [("2", 2.0), (None, 1.0), ("soon", 1.0), ("-5", 1.0), ("999999", MAX_WAIT_S)]
+)
+def test_a_busy_server_is_asked_again_when_it_says(status: int, told: str | None, waited_s: float) -> None:
+    busy, pauses = Busy(2, status, told), list[float]()
+    with serving(busy) as url:
+        assert HttpReader(url, pause=pauses.append).get("epochs/1.json") == b"data"
+    assert pauses == [waited_s] * 2
+
+
+def test_a_server_that_stays_busy_fails_in_words() -> None:
+    busy, pauses = Busy(99, 503, "1"), list[float]()
+    with serving(busy) as url, pytest.raises(StoreError, match="503"):
+        HttpReader(url, pause=pauses.append).get("epochs/1.json")
+    assert (busy.asked, len(pauses)) == (ASKS, ASKS - 1)
