@@ -1,9 +1,6 @@
-"""A healthy validator for its doctor to look at: a real chain, wallet, model, calibration, log and store.
+"""A healthy validator for its doctor to look at: a real chain, wallet, model, calibration, log and store."""
 
-Time is the chain's own: a block for every second slept, seen half a second after the time that it states.
-"""
-
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,22 +8,17 @@ from typing import Any
 
 from localnet.wallets import Party, create_party
 from shared.calibration import write_calibration
-from shared.chain import SubtensorChain
 from shared.diagnosis import Finding, examine
-from shared.diagnosis_http import HealthAnswer
-from shared.diagnosis_machine import GIB
 from shared.diagnosis_surroundings import Surroundings
 from shared.record_log import RecordWriter
 from tests.miners.local_chain import LocalChain, local_chain
 from tests.models import tiny_model
+from tests.shared.doctor_surroundings import surroundings
 from tests.shared.keys import MINER
 from tests.validator.auditor_examples import many_records
 from tests.validator.example_calibration import tiny_calibration
 from validator.doctor import DoctorConfig
 from validator.doctor_sections import ValidatorDoctor
-
-SEEN_AFTER_MS = 500
-PINNED = {"bittensor": "11.3.0", "torch": "2.13.0+cu128", "transformers": "5.19.0"}
 
 
 @dataclass
@@ -91,37 +83,3 @@ def _leave_a_record(folder: Path) -> None:
     writer = RecordWriter(folder)
     writer.append(many_records(MINER, 1, [0])[0])
     writer.close()
-
-
-async def surroundings(chain: LocalChain) -> Surroundings:
-    """A machine with room, where nothing runs, whose clock is the chain's."""
-    clock = SubtensorChain(chain.url, 97)
-    now = [(await clock.head()).timestamp_ms + SEEN_AFTER_MS]
-
-    async def sleep(seconds: float) -> None:
-        await chain.make_blocks(1)
-        now[0] = (await clock.head()).timestamp_ms + SEEN_AFTER_MS
-        await clock.close()
-
-    async def nobody(host: str, port: int) -> HealthAnswer:
-        return HealthAnswer(None, "nobody answers")
-
-    await clock.close()
-    return Surroundings(
-        free_disk_bytes=lambda folder: 100 * GIB,
-        is_writable=lambda folder: True,
-        available_memory_bytes=lambda: 64 * GIB,
-        visible_gpus=lambda: [],
-        port_taken_by=lambda host, port: None,
-        installed_version=PINNED.get,
-        clock_is_synchronised=lambda: True,
-        ask_health=nobody,
-        now_ms=lambda: now[0],
-        sleep=sleep,
-    )
-
-
-def the_only(findings: Sequence[Finding]) -> Finding:
-    """The one complaint that there is."""
-    assert len(findings) == 1, findings
-    return findings[0]

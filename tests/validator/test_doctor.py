@@ -17,7 +17,8 @@ from shared.diagnosis_http import HealthAnswer
 from shared.diagnosis_machine import GIB, Gpu
 from shared.object_store import FolderStore
 from shared.wallets import load_wallet
-from tests.validator.doctor_rig import PINNED, Patient, healthy_validator, the_only
+from tests.shared.doctor_surroundings import PINNED, assert_found, the_only
+from tests.validator.doctor_rig import Patient, healthy_validator
 from validator import doctor
 from validator.epoch_summary import LATEST_KEY
 
@@ -36,12 +37,6 @@ def answers(patient: Patient, **body: Any) -> Callable[[str, int], Awaitable[Hea
         return HealthAnswer(said)
 
     return answer
-
-
-def assert_found(finding: Finding, subject: str, words: str, cure: str) -> None:
-    assert finding.subject == subject
-    assert words in finding.what
-    assert cure in finding.cure
 
 
 async def test_a_healthy_validator_has_no_complaint(patient: Patient) -> None:
