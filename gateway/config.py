@@ -244,6 +244,16 @@ def load_config(
         ConfigError: a value is not allowed, or it is not said where miners are found.
     """
     config = load(GatewayConfig, DESCRIPTION, argv, environ, dotenv)
+    check_config(config)
+    return config
+
+
+def check_config(config: GatewayConfig) -> None:
+    """Check what no flag by itself shows.
+
+    Raises:
+        ConfigError: a list has a wrong entry, or it is not said where miners are found.
+    """
     static_miners(config.miners)
     for hotkey in config.trusted_callers:
         if not _SS58.match(hotkey):
@@ -253,4 +263,3 @@ def load_config(
     if config.publisher is not None and not _SS58.match(config.publisher):
         raise ConfigError(f"--publisher is {config.publisher!r}, which is no hotkey address (5…)")
     _check_source(config)
-    return config

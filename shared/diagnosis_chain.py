@@ -142,3 +142,15 @@ def registration_command(netuid: int, wallet: str, hotkey: str, network: str) ->
         f"btcli subnets register --netuid {netuid} --wallet {wallet} --wallet-hotkey {hotkey} "
         f"--network {network}"
     )
+
+
+def judge_permit(own: Neuron) -> Finding:
+    """Whether the hotkey may set weights, and miners will answer it."""
+    if own.validator_permit:
+        return ok("permit", "the hotkey has a validator permit")
+    return bad(
+        "permit",
+        "no validator permit: miners refuse this hotkey's requests, and the chain its weights",
+        "add stake (btcli stake add): permits go to those with the most stake, at the end of the subnet's "
+        "epoch; btcli subnets metagraph shows who has one",
+    )

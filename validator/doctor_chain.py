@@ -1,4 +1,4 @@
-"""What the chain says of a validator: its permit, its stake, how old its weights are."""
+"""What the chain says of a validator: its stake, and how old its weights are."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,6 @@ ACTIVITY_CUTOFF_BLOCKS = 5000
 
 MISSED_EPOCHS = 3
 """Weights that are older than so many epochs have not been set when they should have been."""
-
-
-def judge_permit(own: Neuron) -> Finding:
-    """Whether the validator may set weights, and miners will answer it."""
-    if own.validator_permit:
-        return ok("permit", "the hotkey has a validator permit")
-    return bad(
-        "permit",
-        "no validator permit: miners refuse this hotkey's requests, and the chain its weights",
-        "add stake (btcli stake add): permits go to those with the most stake, at the end of the subnet's "
-        "epoch; btcli subnets metagraph shows who has one",
-    )
 
 
 def judge_stake(own: Neuron) -> Finding:

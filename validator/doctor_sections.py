@@ -11,6 +11,7 @@ from shared.diagnosis import Finding, Section, note
 from shared.diagnosis_chain import (
     feel_pulse,
     find_neuron,
+    judge_permit,
     judge_pulse,
     judge_registration,
     judge_synchronised,
@@ -26,7 +27,7 @@ from shared.diagnosis_wallet import check_wallet
 from shared.machine_facts import callable_host, pinned_versions
 from shared.object_store import open_store
 from validator.audit_config import AuditConfig
-from validator.doctor_chain import judge_permit, judge_stake, judge_weights
+from validator.doctor_chain import judge_stake, judge_weights
 from validator.doctor_process import check_records, check_store, judge_health
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
