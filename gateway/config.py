@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.addresses import parse_endpoint
+from shared.alerts import is_webhook
 from shared.config import at_least, between, is_port, load, one_of, setting
 from shared.errors import ConfigError, MalformedMessage
 
@@ -151,6 +152,11 @@ class GatewayConfig:
         "OpenTelemetry collector that gets a span of each request and attempt, over HTTP: "
         "http://collector:4318/v1/traces; none are made if none is named",
         check=is_http_url,
+    )
+    alert_webhook: str | None = setting(
+        None,
+        "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",
+        is_webhook,
     )
     log_level: str = setting("INFO", "least level that is logged", check=one_of(*LOG_LEVELS))
     log_format: str = setting("text", "form of log lines: text or json", check=one_of("text", "json"))

@@ -49,6 +49,7 @@ from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
 from gateway.waiting_line import WaitingLine
 from gateway.wallet_sign_in import open_sign_in
+from shared.alert_webhook import Sender, alerting
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name
@@ -104,6 +105,7 @@ class Gateway:
     provenance: Provenance
     line: WaitingLine
     tokens: PromptTokens
+    readiness: Readiness
 
 
 @asynccontextmanager
@@ -167,7 +169,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             )
             yield Gateway(
                 *(observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance),
-                *(dispatcher.line, tokens),
+                *(dispatcher.line, tokens, readiness),
             )
     finally:
         tokens.close()
@@ -214,7 +216,10 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
             loops.append(FileWatch(config.miners_file.expanduser(), gateway.discovery.look_now).run())
         if around.settings is not None:
             _follow(around.settings, gateway)
-        async with background(*loops):
+        # Workers see the same: the first speaks for all.
+        webhook = config.alert_webhook if around.worker in (None, 1) else None
+        sender = Sender("gateway", around.signer.ss58_address)
+        async with background(*loops), alerting(webhook, sender, gateway.readiness.troubles):
             _spare_the_collector()
             server = build_server(
                 *(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies),

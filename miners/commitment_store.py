@@ -31,6 +31,9 @@ class CommitmentStore:
         window_s: age at which a commitment is dropped.
         clock: monotonic seconds.
         disk: where they outlive the process; without it they end with it.
+
+    Attributes:
+        disk_trouble: why the newest commitment is in memory only, in words; None when it isn't.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class CommitmentStore:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._warned_at_s: dict[str, float] = {}
         self.size_bytes = 0
+        self.disk_trouble: str | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -107,10 +111,13 @@ class CommitmentStore:
         if self._disk is None:
             return None
         try:
-            return self._disk.append(commitment)
+            segment = self._disk.append(commitment)
         except OSError as error:
+            self.disk_trouble = f"commitments can't be written to {self._disk.folder}: {error.strerror}"
             self._warn_of_disk(self._disk, error)
             return None
+        self.disk_trouble = None
+        return segment
 
     def _warn_of_disk(self, disk: CommitmentLog, error: OSError) -> None:
         if self._is_due("disk"):

@@ -5,6 +5,7 @@ import logging
 import socket
 from typing import Any
 
+from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain, check_network
 from shared.errors import ConfigError, ModelError
 from shared.model_identity import public_model_name
@@ -48,7 +49,9 @@ async def _run(config: AuditConfig, wallet: Any, listener: socket.socket) -> int
             validator = AuditValidator(config, around, database)
             host, port = listener.getsockname()[:2]
             log.info("the audit validator listens on %s port %d", host, port)
-            clean = await validator.run(stop, listener)
+            sender = Sender("auditor", wallet.hotkey.ss58_address)
+            async with alerting(config.alert_webhook, sender, validator.troubles.all):
+                clean = await validator.run(stop, listener)
     finally:
         await chain.close()
         database.close()

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import State
 
+from miners.chain_watch import ChainWatch
 from miners.errors import RequestRefused
 from miners.front import HEALTH_PATH, SERVICE
 from miners.hidden_states.engine_capture import EngineCapture
@@ -16,6 +17,7 @@ from miners.preparation import PreparedMiner
 from miners.presence import Presence
 from miners.self_test import check_replay
 from miners.service import MinerService, ServiceBuilder
+from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain
 from shared.challenges import CHALLENGE_PATH
 from shared.logs import set_up_logs
@@ -95,8 +97,10 @@ class HiddenStateEndpoint:
         await _self_test(prepared, capture)
         build: ServiceBuilder = getattr(args, BUILDER)
         setattr(state, SERVICE, build(prepared, capture, engine_client))
-        # The loop holds tasks weakly; the application's state keeps this one.
-        state.presence = asyncio.create_task(_presence(prepared).run())
+        # The loop holds tasks weakly; the application's state keeps these.
+        watch = _watched_chain(prepared)
+        state.presence = asyncio.create_task(_presence(prepared, watch).run())
+        state.alerts = asyncio.create_task(_alert(prepared, watch))
 
 
 async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
@@ -106,7 +110,23 @@ async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
     log.info("self-test: the engine computes what the reference does: %s", words)
 
 
-def _presence(prepared: PreparedMiner) -> Presence:
+def _watched_chain(prepared: PreparedMiner) -> ChainWatch:
     config = prepared.config
     chain = SubtensorChain(config.network, config.netuid, prepared.wallet)
+    return ChainWatch(chain, prepared.signer.ss58_address, prepared.axon.text)
+
+
+def _presence(prepared: PreparedMiner, chain: ChainWatch) -> Presence:
     return Presence(chain, prepared.signer.ss58_address, prepared.axon, prepared.admission)
+
+
+async def _alert(prepared: PreparedMiner, chain: ChainWatch) -> None:
+    """Tell the operator's webhook of troubles, if there is one; until cancelled."""
+    sender = Sender("miner", prepared.signer.ss58_address)
+
+    def troubles() -> dict[str, str]:
+        disk = prepared.commitments.disk_trouble
+        return {**chain.troubles(), **({"commitments": disk} if disk else {})}
+
+    async with alerting(prepared.config.alert_webhook, sender, troubles):
+        await asyncio.Event().wait()

@@ -1,0 +1,60 @@
+"""The chain as the miner's presence reads it, and what its last reading says is wrong."""
+
+from collections.abc import Mapping
+
+from shared.chain import Block, Chain, Neuron
+from shared.errors import ChainError
+
+
+class ChainWatch:
+    """A `Chain` that passes everything on to another, and remembers what it saw of this miner.
+
+    Args:
+        hotkey: the miner's.
+        axon: the address that it announces, as the metagraph shows it.
+    """
+
+    def __init__(self, chain: Chain, hotkey: str, axon: str) -> None:
+        self._chain, self._hotkey, self._axon = chain, hotkey, axon
+        self._failure: str | None = None
+        self._own: Neuron | None = None
+        self._read = False
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong by the last reading, in words by subject."""
+        found: dict[str, str] = {}
+        if self._failure is not None:
+            found["chain"] = self._failure
+        if self._read and self._own is None:
+            found["registration"] = "the hotkey is not registered; gateways don't see this miner"
+        elif self._own is not None and self._own.axon != self._axon:
+            found["axon"] = f"the chain shows {self._own.axon}, this miner announces {self._axon}"
+        return found
+
+    async def neurons(self) -> list[Neuron]:
+        try:
+            neurons = await self._chain.neurons()
+        except ChainError as error:
+            self._failure = str(error)
+            raise
+        self._failure, self._read = None, True
+        self._own = next((neuron for neuron in neurons if neuron.hotkey == self._hotkey), None)
+        return neurons
+
+    async def serve_axon(self, ip: str, port: int) -> None:
+        await self._chain.serve_axon(ip, port)
+
+    async def head(self) -> Block:
+        return await self._chain.head()
+
+    async def block(self, number: int) -> Block:
+        return await self._chain.block(number)
+
+    async def set_weights(self, weights: Mapping[int, int]) -> None:
+        await self._chain.set_weights(weights)
+
+    async def weights(self) -> dict[int, dict[int, int]]:
+        return await self._chain.weights()
+
+    async def close(self) -> None:
+        await self._chain.close()
