@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 
 from gateway.admission import Admission, anonymous_limits, open_admission
 from gateway.app import GatewayApp, build_other_routes
-from gateway.build import build_labels
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, networks, read_miners_file, static_miners
@@ -50,6 +49,7 @@ from gateway.upstream import MinerClient, Timeouts, open_session
 from gateway.waiting_line import WaitingLine
 from gateway.wallet_sign_in import open_sign_in
 from shared.alert_webhook import Sender, alerting
+from shared.build import build_labels
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
 from shared.errors import ConfigError
 from shared.model_identity import public_model_name

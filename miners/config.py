@@ -75,6 +75,9 @@ class MinerConfig:
     commitment_memory_mib: int = setting(
         4096, "memory, and disk in state-dir, for commitments; the oldest go when full", check=at_least(1)
     )
+    metrics_port: int | None = setting(
+        None, "port of this machine's loopback on which GET /metrics needs no signature", check=is_port
+    )
     alert_webhook: str | None = setting(
         None,
         "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",

@@ -13,6 +13,7 @@ from miners.chain_watch import ChainWatch
 from miners.errors import RequestRefused
 from miners.front import HEALTH_PATH, SERVICE
 from miners.hidden_states.engine_capture import EngineCapture
+from miners.metrics_port import show_metrics
 from miners.preparation import PreparedMiner
 from miners.presence import Presence
 from miners.self_test import check_replay
@@ -96,11 +97,15 @@ class HiddenStateEndpoint:
         await capture.install(prepared.calibration_file)
         await _self_test(prepared, capture)
         build: ServiceBuilder = getattr(args, BUILDER)
-        setattr(state, SERVICE, build(prepared, capture, engine_client))
+        service = build(prepared, capture, engine_client)
+        setattr(state, SERVICE, service)
         # The loop holds tasks weakly; the application's state keeps these.
         watch = _watched_chain(prepared)
         state.presence = asyncio.create_task(_presence(prepared, watch).run())
         state.alerts = asyncio.create_task(_alert(prepared, watch))
+        if service.metrics is not None:
+            service.metrics.troubles = watch.troubles
+            show_metrics(service.metrics, prepared.config.metrics_port)
 
 
 async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
