@@ -51,10 +51,13 @@ from gateway.wallet_sign_in import open_sign_in
 from shared.alert_webhook import Sender, alerting
 from shared.build import build_labels
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
+from shared.diagnosis_http import ask_health
 from shared.errors import ConfigError
+from shared.machine_facts import callable_host
 from shared.model_identity import public_model_name
 from shared.record_folders import records_folder, worker_folder
 from shared.record_log import RecordWriter
+from shared.service_notify import heartbeat
 from shared.signing import Signer
 from shared.wallets import load_hotkey
 
@@ -228,8 +231,12 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
             connections = gateway.metrics.gauge("connections", "Connections of clients.", "livesum")
             gateway.metrics.before_scrape(lambda: connections.set(len(server.server_state.connections)))
             _heed_signals(server, gateway.drain, around.settings)
-            async with _metrics_port(config, gateway.metrics_app):
-                host, port = listener.getsockname()[:2]
+            host, port = listener.getsockname()[:2]
+
+            async def answers() -> bool:
+                return (await ask_health(callable_host(host), port)).body is not None
+
+            async with _metrics_port(config, gateway.metrics_app), heartbeat(answers):
                 log.info("the gateway listens on %s port %d", host, port)
                 await server.serve(sockets=[listener])
     log.info("the gateway has stopped; all records are on disk")

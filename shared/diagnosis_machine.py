@@ -89,8 +89,8 @@ def judge_port(host: str, port: int, taken_by: str | None, ours: bool) -> Findin
     if taken_by is not None:
         return bad(
             "port",
-            f"{place} is taken by {taken_by}, which is not this process",
-            f"stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose another --port",
+            f"{place} is taken by {taken_by}; it is not this process, or it hangs",
+            f"ss -ltnp 'sport = :{port}' shows what listens there: stop it, or choose another --port",
         )
     return ok("port", f"{place} is free")
 

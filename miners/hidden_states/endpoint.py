@@ -22,6 +22,7 @@ from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain
 from shared.challenges import CHALLENGE_PATH
 from shared.logs import set_up_logs
+from shared.service_notify import heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ PREPARED = "constantinople"
 
 BUILDER = "constantinople_builder"
 """Attribute beside it that holds the `ServiceBuilder`."""
+
+ENGINE_DEADLINE_S = 150.0
+"""A replay waits behind what the engine serves. The unit's WatchdogSec=600 leaves room for a second try."""
 
 router = APIRouter()
 
@@ -106,6 +110,7 @@ class HiddenStateEndpoint:
         if service.metrics is not None:
             service.metrics.troubles = watch.troubles
             show_metrics(service.metrics, prepared.config.metrics_port)
+        state.heartbeat = asyncio.create_task(_tell_systemd(prepared, capture))
 
 
 async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
@@ -123,6 +128,18 @@ def _watched_chain(prepared: PreparedMiner) -> ChainWatch:
 
 def _presence(prepared: PreparedMiner, chain: ChainWatch) -> Presence:
     return Presence(chain, prepared.signer.ss58_address, prepared.axon, prepared.admission)
+
+
+async def _tell_systemd(prepared: PreparedMiner, capture: EngineCapture) -> None:
+    """Have systemd restart a miner whose engine hangs: it lives while it replays; until cancelled."""
+    token_ids, points = prepared.reference.token_ids, prepared.reference.points[:1]
+
+    async def replays() -> bool:
+        async with asyncio.timeout(ENGINE_DEADLINE_S):
+            return bool(await capture.replay(token_ids, points))
+
+    async with heartbeat(replays):
+        await asyncio.Event().wait()
 
 
 async def _alert(prepared: PreparedMiner, chain: ChainWatch) -> None:
