@@ -195,12 +195,12 @@ class MinerDoctor:
         chain = self._around.connect_chain(config.network, config.netuid)
         try:
             neurons, found = await read_neurons(chain, config.network, config.netuid)
+            clock = judge_synchronised(self._around.clock_is_synchronised())
             if neurons is None:
-                return found
+                return [*found, *clock]
             pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
         finally:
             await chain.close()
-        clock = judge_synchronised(self._around.clock_is_synchronised())
         return [*found, *judge_pulse(pulse, config.network), *clock, *self._standing(neurons)]
 
     def _standing(self, neurons: Sequence[Neuron]) -> Sequence[Finding]:

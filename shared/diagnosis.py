@@ -106,13 +106,17 @@ def as_json(findings: Sequence[Finding]) -> str:
 def run_doctor(sections: Mapping[str, Section], json_output: bool, out: TextIO | None = None) -> int:
     """Examine, print, and give the exit status: 0 when nothing has to be done."""
     stream = out or sys.stdout
-    # What the libraries and the checked parts log meanwhile is said by the findings.
-    logging.disable(logging.CRITICAL)
 
     def show(finding: Finding) -> None:
         if not json_output:
             print(as_text(finding), file=stream, flush=True)
 
-    findings = asyncio.run(examine(sections, show))
+    # What the libraries and the checked parts log meanwhile is said by the findings.
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        findings = asyncio.run(examine(sections, show))
+    finally:
+        logging.disable(before)
     print(as_json(findings) if json_output else in_words(findings), file=stream, flush=True)
     return WELL if all(one.well for one in findings) else FINDINGS

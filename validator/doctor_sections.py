@@ -131,10 +131,10 @@ class ValidatorDoctor:
         chain = self._around.connect_chain(config.network, config.netuid)
         try:
             neurons, found = await read_neurons(chain, config.network, config.netuid)
-            if neurons is None:
-                return found
-            pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
             clock = judge_synchronised(self._around.clock_is_synchronised())
+            if neurons is None:
+                return [*found, *clock]
+            pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
             standing = await self._standing(chain, neurons, (pulse.following or pulse.first).number)
             return [*found, *judge_pulse(pulse, config.network), *clock, *standing]
         finally:

@@ -1,6 +1,7 @@
 """Every fault that is planted in a healthy validator is found, named with its cure, and is found alone."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,8 @@ async def test_a_coldkey_beside_the_hotkey_is_noted(patient: Patient) -> None:
 async def test_a_chain_out_of_reach_is_found(patient: Patient) -> None:
     await patient.chain.stop()
     assert_found(the_only(await patient.complaints()), "chain", "failed at ws://", "--network")
+    patient.spoil(clock_is_synchronised=lambda: False)
+    assert [one.subject for one in await patient.complaints()] == ["chain", "clock"]
 
 
 async def test_a_network_that_does_not_exist_is_found(patient: Patient) -> None:
@@ -306,6 +309,7 @@ def test_text_and_json_say_the_same_and_the_status_follows(capsys: pytest.Captur
     assert json.loads(as_json([fine]))["well"] is True
     assert in_words([fine]) == "all well: 1 checks"
     assert "→" not in as_text(fine)
+    assert logging.root.manager.disable == logging.NOTSET, "logging goes on afterwards"
 
 
 def test_a_wrong_flag_gives_status_2(capsys: pytest.CaptureFixture[str]) -> None:
