@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping
 
+from miners.axon_address import AxonAddress
 from shared.chain import Block, Chain, Neuron
 from shared.errors import ChainError
 
 
 class ChainWatch:
-    """A `Chain` that passes everything on to another, and remembers what it saw of this miner.
+    """A `Chain` that passes everything on to another, and remembers what it saw of the miner `hotkey`."""
 
-    Args:
-        hotkey: the miner's.
-        axon: the address that it announces, as the metagraph shows it.
-    """
-
-    def __init__(self, chain: Chain, hotkey: str, axon: str) -> None:
-        self._chain, self._hotkey, self._axon = chain, hotkey, axon
+    def __init__(self, chain: Chain, hotkey: str) -> None:
+        self._chain, self._hotkey = chain, hotkey
         self._failure: str | None = None
+        self._announced: str | None = None
         self._own: Neuron | None = None
         self._read = False
 
@@ -27,8 +24,8 @@ class ChainWatch:
             found["chain"] = self._failure
         if self._read and self._own is None:
             found["registration"] = "the hotkey is not registered; gateways don't see this miner"
-        elif self._own is not None and self._own.axon != self._axon:
-            found["axon"] = f"the chain shows {self._own.axon}, this miner announces {self._axon}"
+        elif self._own is not None and self._announced not in (None, self._own.axon):
+            found["axon"] = f"the chain shows {self._own.axon}, this miner announces {self._announced}"
         return found
 
     async def neurons(self) -> list[Neuron]:
@@ -42,6 +39,7 @@ class ChainWatch:
         return neurons
 
     async def serve_axon(self, ip: str, port: int) -> None:
+        self._announced = AxonAddress(ip, port).text
         await self._chain.serve_axon(ip, port)
 
     async def head(self) -> Block:

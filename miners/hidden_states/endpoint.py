@@ -123,7 +123,7 @@ async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
 def _watched_chain(prepared: PreparedMiner) -> ChainWatch:
     config = prepared.config
     chain = SubtensorChain(config.network, config.netuid, prepared.wallet)
-    return ChainWatch(chain, prepared.signer.ss58_address, prepared.axon.text)
+    return ChainWatch(chain, prepared.signer.ss58_address)
 
 
 def _presence(prepared: PreparedMiner, chain: ChainWatch) -> Presence:

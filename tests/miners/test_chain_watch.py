@@ -23,7 +23,7 @@ async def test_nothing_is_wrong_before_the_first_reading_and_once_the_axon_is_pu
 ) -> None:
     await chain_node.register(miner)
     chain = SubtensorChain(chain_node.url, NETUID, load_wallet("miner", "default", tmp_path))
-    watch = ChainWatch(chain, miner.hotkey, AXON.text)
+    watch = ChainWatch(chain, miner.hotkey)
     assert watch.troubles() == {}
     presence = Presence(watch, miner.hotkey, AXON, Admission([]))
     await presence.refresh()
@@ -36,7 +36,7 @@ async def test_nothing_is_wrong_before_the_first_reading_and_once_the_axon_is_pu
 async def test_a_hotkey_without_a_uid_and_a_chain_out_of_reach_are_troubles(
     chain_node: LocalChain, miner: Party
 ) -> None:
-    watch = ChainWatch(SubtensorChain(chain_node.url, NETUID), miner.hotkey, AXON.text)
+    watch = ChainWatch(SubtensorChain(chain_node.url, NETUID), miner.hotkey)
     await watch.neurons()
     assert "not registered" in watch.troubles()["registration"]
     await chain_node.stop()
