@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.addresses import parse_endpoint
+from shared.alerts import is_webhook
 from shared.config import at_least, between, is_port, load, one_of, setting
 from shared.errors import ConfigError, MalformedMessage
 
@@ -162,6 +163,11 @@ class GatewayConfig:
         "http://collector:4318/v1/traces; none are made if none is named",
         check=is_http_url,
     )
+    alert_webhook: str | None = setting(
+        None,
+        "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",
+        is_webhook,
+    )
     log_level: str = setting("INFO", "least level that is logged", check=one_of(*LOG_LEVELS))
     log_format: str = setting("text", "form of log lines: text or json", check=one_of("text", "json"))
 
@@ -254,6 +260,16 @@ def load_config(
         ConfigError: a value is not allowed, or it is not said where miners are found.
     """
     config = load(GatewayConfig, DESCRIPTION, argv, environ, dotenv)
+    check_config(config)
+    return config
+
+
+def check_config(config: GatewayConfig) -> None:
+    """Check what no flag by itself shows.
+
+    Raises:
+        ConfigError: a list has a wrong entry, or it is not said where miners are found.
+    """
     static_miners(config.miners)
     for hotkey in config.trusted_callers:
         if not _SS58.match(hotkey):
@@ -263,4 +279,3 @@ def load_config(
     if config.publisher is not None and not _SS58.match(config.publisher):
         raise ConfigError(f"--publisher is {config.publisher!r}, which is no hotkey address (5…)")
     _check_source(config)
-    return config

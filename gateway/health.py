@@ -27,13 +27,24 @@ class Readiness:
         """Why not, in words; empty when requests would be served."""
         asked = (
             DRAINING if self.drain.draining else None,
-            self._no_miner(),
+            self.no_miner(),
             self.recorder.failure,
             self.admission.key_failure,
         )
         return [reason for reason in asked if reason]
 
-    def _no_miner(self) -> str | None:
+    def troubles(self) -> dict[str, str]:
+        """What is wrong, in words by subject, for the operator; draining is not."""
+        found = {
+            "miners": self.no_miner(),
+            "records": self.recorder.failure,
+            "keys": self.admission.key_failure,
+            "metagraph": self.discovery.chain_error,
+        }
+        return {subject: words for subject, words in found.items() if words}
+
+    def no_miner(self) -> str | None:
+        """Why no miner can be called, in words; None when one can."""
         if any(miner.callable for miner in self.table.all()):
             return None
         if self.discovery.list_age_s() is None:

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 
 from gateway.admission import Admission, anonymous_limits, open_admission
 from gateway.app import GatewayApp, build_other_routes
-from gateway.build import build_labels
 from gateway.calibration import load_calibration
 from gateway.clock import Clock, SystemClock
 from gateway.config import GatewayConfig, networks, read_miners_file, static_miners
@@ -51,11 +50,16 @@ from gateway.tracing import Tracing, open_tracing
 from gateway.upstream import MinerClient, Timeouts, open_session
 from gateway.waiting_line import WaitingLine
 from gateway.wallet_sign_in import open_sign_in
+from shared.alert_webhook import Sender, alerting
+from shared.build import build_labels
 from shared.chain import Chain, SubtensorChain, check_network, is_local_network
+from shared.diagnosis_http import ask_health
 from shared.errors import ConfigError
+from shared.machine_facts import callable_host
 from shared.model_identity import public_model_name
 from shared.record_folders import records_folder, worker_folder
 from shared.record_log import RecordWriter
+from shared.service_notify import heartbeat
 from shared.signing import Signer
 from shared.wallets import load_hotkey
 
@@ -103,6 +107,7 @@ class Gateway:
     provenance: Provenance
     line: WaitingLine
     tokens: PromptTokens
+    readiness: Readiness
 
 
 @asynccontextmanager
@@ -167,7 +172,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             )
             yield Gateway(
                 *(observed, metrics_app, discovery, recorder, table, admission, metrics, drain, provenance),
-                *(dispatcher.line, tokens),
+                *(dispatcher.line, tokens, readiness),
             )
     finally:
         tokens.close()
@@ -214,7 +219,10 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
             loops.append(FileWatch(config.miners_file.expanduser(), gateway.discovery.look_now).run())
         if around.settings is not None:
             _follow(around.settings, gateway)
-        async with background(*loops):
+        # Workers see the same: the first speaks for all.
+        webhook = config.alert_webhook if around.worker in (None, 1) else None
+        sender = Sender("gateway", around.signer.ss58_address)
+        async with background(*loops), alerting(webhook, sender, gateway.readiness.troubles):
             _spare_the_collector()
             server = build_server(
                 *(gateway.app, limits, config.shutdown_seconds, config.trusted_proxies),
@@ -223,8 +231,15 @@ async def serve(config: GatewayConfig, around: Surroundings, listener: socket.so
             connections = gateway.metrics.gauge("connections", "Connections of clients.", "livesum")
             gateway.metrics.before_scrape(lambda: connections.set(len(server.server_state.connections)))
             _heed_signals(server, gateway.drain, around.settings)
-            async with metrics_port(config.host, config.metrics_port, gateway.metrics_app):
-                host, port = listener.getsockname()[:2]
+            host, port = listener.getsockname()[:2]
+
+            async def answers() -> bool:
+                return (await ask_health(callable_host(host), port)).body is not None
+
+            async with (
+                metrics_port(config.host, config.metrics_port, gateway.metrics_app),
+                heartbeat(answers),
+            ):
                 log.info("the gateway listens on %s port %d", host, port)
                 await server.serve(sockets=[listener])
     log.info("the gateway has stopped; all records are on disk")

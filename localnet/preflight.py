@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from localnet.errors import LocalnetError
+from shared.machine_facts import available_memory_bytes
 
 MEMORY_PER_MINER_GIB = 3.3
 """Resident memory of one engine with the demo model and 1 GiB of KV cache, measured with
@@ -38,10 +39,8 @@ def check_ports(ports: Mapping[int, str]) -> None:
 
 def available_memory_gib(meminfo: Path = Path("/proc/meminfo")) -> float:
     """Memory that new processes can use without swapping."""
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / (1 << 20)
-    return float("inf")
+    available = available_memory_bytes(meminfo)
+    return float("inf") if available is None else available / (1 << 30)
 
 
 def check_memory(miners: int, available_gib: float) -> None:

@@ -31,15 +31,20 @@ class CommitmentStore:
         window_s: age at which a commitment is dropped.
         clock: monotonic seconds.
         disk: where they outlive the process; without it they end with it.
+
+    Attributes:
+        limit_bytes: as given.
+        disk_trouble: why the newest commitment is in memory only, in words; None when it isn't.
     """
 
     def __init__(
         self, limit_bytes: int, window_s: float, clock: Callable[[], float], disk: CommitmentLog | None = None
     ) -> None:
-        self._limit_bytes, self._window_s, self._clock, self._disk = limit_bytes, window_s, clock, disk
+        self.limit_bytes, self._window_s, self._clock, self._disk = limit_bytes, window_s, clock, disk
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._warned_at_s: dict[str, float] = {}
         self.size_bytes = 0
+        self.disk_trouble: str | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -86,7 +91,7 @@ class CommitmentStore:
     def _hold(self, held: _Held) -> None:
         self._held[held.commitment.request_id] = held
         self.size_bytes += held.commitment.size_bytes
-        while self.size_bytes > self._limit_bytes:
+        while self.size_bytes > self.limit_bytes:
             self._warn_of_bound()
             self._drop(next(iter(self._held)))
 
@@ -107,10 +112,13 @@ class CommitmentStore:
         if self._disk is None:
             return None
         try:
-            return self._disk.append(commitment)
+            segment = self._disk.append(commitment)
         except OSError as error:
+            self.disk_trouble = f"commitments can't be written to {self._disk.folder}: {error.strerror}"
             self._warn_of_disk(self._disk, error)
             return None
+        self.disk_trouble = None
+        return segment
 
     def _warn_of_disk(self, disk: CommitmentLog, error: OSError) -> None:
         if self._is_due("disk"):
@@ -127,7 +135,7 @@ class CommitmentStore:
             log.warning(
                 "commitments fill their %d MiB, so the oldest are dropped before their challenge window ends "
                 "and a challenge for one of them will fail; raise --commitment-memory-mib",
-                self._limit_bytes >> 20,
+                self.limit_bytes >> 20,
             )
 
     def _is_due(self, kind: str) -> bool:

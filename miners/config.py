@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from shared.alerts import is_webhook
 from shared.config import at_least, between, is_port, load_with_rest, one_of, setting
 
 DESCRIPTION = (
@@ -77,6 +78,14 @@ class MinerConfig:
     )
     commitment_memory_mib: int = setting(
         4096, "memory, and disk in state-dir, for commitments; the oldest go when full", check=at_least(1)
+    )
+    metrics_port: int | None = setting(
+        None, "port of this machine's loopback on which GET /metrics needs no signature", check=is_port
+    )
+    alert_webhook: str | None = setting(
+        None,
+        "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",
+        is_webhook,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def prepare(config: MinerConfig) -> PreparedMiner:
         config=config,
         wallet=wallet,
         signer=signer,
-        admission=Admission(config.allow_hotkeys, neurons),
+        admission=admission_of(config, signer.ss58_address, neurons),
         calibration_file=calibration_file.resolve(),
         calibration=calibration,
         commitments=commitments,
@@ -101,6 +102,11 @@ async def _registered(config: MinerConfig, hotkey: str) -> list[Neuron]:
     own = own_neuron(neurons, hotkey, config)
     log.info("chain: uid %d on subnet %d of %s", own.uid, config.netuid, config.network)
     return neurons
+
+
+def admission_of(config: MinerConfig, own: str, neurons: Sequence[Neuron]) -> Admission:
+    """Whom the miner serves: its own hotkey too, with which its doctor audits it."""
+    return Admission((*config.allow_hotkeys, own), neurons)
 
 
 def kept_commitments(config: MinerConfig, hotkey: str) -> CommitmentStore:

@@ -3,16 +3,29 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from miners.admission import Admission
 from miners.axon_address import AxonAddress
-from shared.chain import Chain, Neuron
+from shared.chain import Block, Neuron
 from shared.errors import ChainError, ConfigError, RateLimited
 
 log = logging.getLogger(__name__)
 
 REFRESH_S = 60.0
 """Between readings of the metagraph: five blocks."""
+
+
+class PresenceChain(Protocol):
+    """What a miner's presence asks of the chain, as in `shared.chain.Chain`."""
+
+    async def neurons(self) -> list[Neuron]: ...
+
+    async def head(self) -> Block: ...
+
+    async def serve_axon(self, ip: str, port: int) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Presence:
@@ -24,7 +37,7 @@ class Presence:
     """
 
     def __init__(
-        self, chain: Chain, hotkey: str, address: Callable[[], AxonAddress], admission: Admission
+        self, chain: PresenceChain, hotkey: str, address: Callable[[], AxonAddress], admission: Admission
     ) -> None:
         self._chain, self._hotkey, self._address, self._admission = chain, hotkey, address, admission
         self._axon: AxonAddress | None = None

@@ -96,13 +96,18 @@ def _sketches(request_id: str, num_layers: int, choice: CapturedChoice, shape: C
 
 
 class ReceiptIssuer:
-    """Issues receipts, and keeps the commitments behind them until they may be challenged no longer."""
+    """Issues receipts, and keeps the commitments behind them until they may be challenged no longer.
+
+    Attributes:
+        issued, missing: answers with a receipt, and without one, since the process began.
+    """
 
     def __init__(
         self, identity: MinerIdentity, signer: Signer, captures: Captures, commitments: CommitmentStore
     ) -> None:
         self._identity, self._signer = identity, signer
         self._captures, self._commitments = captures, commitments
+        self.issued = self.missing = 0
 
     def is_answered(self, request_id: str) -> bool:
         """Whether a receipt of that request was issued and is still open to challenges."""
@@ -117,10 +122,12 @@ class ReceiptIssuer:
             commitment = commitment_of(request.request_id, self._identity.num_layers, tokens, captured)
         except CaptureMismatch as mismatch:
             log.error("request %s goes without a receipt: %s", request.request_id, mismatch)
+            self.missing += 1
             return None
         # A tree of a long context takes tens of milliseconds, in which other streams must not stand still.
         root = await asyncio.to_thread(lambda: commitment.tree().root)
         self._commitments.add(commitment)
+        self.issued += 1
         return sign_receipt(self._body(request, commitment, root, times), self._signer)
 
     async def discard(self, request_id: str) -> None:

@@ -19,6 +19,7 @@ from miners.errors import SelfTestFailed
 from shared.calibration import Calibration
 from shared.challenges import ReplayPoint
 from shared.errors import ModelError
+from shared.machine_facts import available_memory_bytes
 from shared.reference_model import ReferenceModel
 from shared.sketches import bfloat16_from_bytes, cosine_distance, standardise
 
@@ -181,8 +182,7 @@ def _precision(model: str, device: str) -> torch.dtype:
 def _free_bytes(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return available_memory_bytes() or 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,10 +12,12 @@ from miners.authentication import Authentication
 from miners.challenge_answers import ChallengeAnswers, Replays
 from miners.hidden_states.engine_capture import ModelShape
 from miners.http_messages import BodyReader
+from miners.metrics import CountedRequests, MinerMetrics
 from miners.preparation import PreparedMiner
 from miners.receipt_issuer import Captures, MinerIdentity, ReceiptIssuer
 from miners.receipt_middleware import ReceiptMiddleware
 from miners.vllm_arguments import public_name
+from shared.build import build_labels
 from shared.peer_auth import RequestVerifier
 
 
@@ -47,6 +49,7 @@ class MinerService:
 
     Attributes:
         check_engine: returns while the engine lives, raises vLLM's EngineDeadError otherwise.
+        metrics: what Prometheus is shown beside vLLM's own.
     """
 
     identity: MinerIdentity
@@ -54,6 +57,7 @@ class MinerService:
     check_engine: Callable[[], Awaitable[Any]]
     with_receipts: Callable[[ASGIApp], ASGIApp]
     with_authentication: Callable[[ASGIApp], ASGIApp]
+    metrics: MinerMetrics | None = None
 
 
 ServiceBuilder = Callable[[PreparedMiner, Capture, Any], MinerService]
@@ -79,10 +83,15 @@ def build_service(
     )
     issuer = ReceiptIssuer(identity, signer, capture, prepared.commitments)
     verifier, bodies = RequestVerifier(signer.ss58_address), BodyReader()
+    build = build_labels(identity.model, identity.hotkey)
+    metrics = MinerMetrics(build, prepared.commitments, issuer, prepared.admission)
     return MinerService(
         identity=identity,
         answers=ChallengeAnswers(signer, prepared.commitments, capture),
         check_engine=check_engine,
         with_receipts=lambda app: ReceiptMiddleware(app, issuer, unix_ms, lambda: uuid.uuid4().hex),
-        with_authentication=lambda app: Authentication(app, verifier, prepared.admission, bodies),
+        with_authentication=lambda app: CountedRequests(
+            Authentication(app, verifier, prepared.admission, bodies), metrics.requests
+        ),
+        metrics=metrics,
     )

@@ -128,11 +128,12 @@ def _file_digest(file: Path) -> bytes:
     return digest.digest()
 
 
-def local_folder(model: str, weights: bool = True) -> Path:
+def local_folder(model: str, weights: bool = True, fetch: bool = True) -> Path:
     """The folder that holds the model's files: the given one, or the hub's local snapshot.
 
     Args:
         weights: without, only the tokenizer and the configuration are fetched.
+        fetch: without, what is not on this machine yet stays away.
 
     Raises:
         ModelError: the model is not on this machine, and can't be fetched.
@@ -145,7 +146,7 @@ def local_folder(model: str, weights: bool = True) -> Path:
 
     try:
         wanted = [*_SMALL_FILES, "*.safetensors"] if weights else list(_SMALL_FILES)
-        return Path(snapshot_download(model, allow_patterns=wanted))
+        return Path(snapshot_download(model, allow_patterns=wanted, local_files_only=not fetch))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"the model {model} is neither a local folder nor to be had from the hub: {error}"

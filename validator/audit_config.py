@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.alerts import is_webhook
 from shared.config import at_least, between, is_port, load, setting
 
 DESCRIPTION = "Audit validator: challenges miners, scores them, sets weights, publishes epochs."
@@ -45,6 +46,12 @@ class AuditConfig:
     )
     synthetic_prompts: Path | None = setting(
         None, "JSON lines of conversations to take own requests' texts from (default: a built-in grammar)"
+    )
+
+    alert_webhook: str | None = setting(
+        None,
+        "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",
+        is_webhook,
     )
 
     @property

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from shared.chain import Block
+from shared.chain import Block, Neuron
 from shared.errors import ChainError, ConstantinopleError
 from shared.logs import REQUEST_ID
 from shared.records import RequestRecord
@@ -19,7 +20,7 @@ from validator.metagraph import Metagraph
 from validator.request_facts import facts_of
 from validator.request_state import Draw, DrawnRequest, RequestKey, RequestState
 from validator.scoring_config import ScoringConfig
-from validator.verdicts import MAX_REASON_CHARACTERS, Verdict
+from validator.verdicts import MAX_REASON_CHARACTERS, Verdict, VerdictOutcome
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,12 @@ class Auditing(Protocol):
 
 
 class AuditLoop:
-    """Call `step` again and again; it starts audits and collects those that have ended."""
+    """Call `step` again and again; it starts audits and collects those that have ended.
+
+    Attributes:
+        ended: verdicts since this process began, by outcome.
+        waiting: audits that open epochs asked for at the last step and that had not ended.
+    """
 
     def __init__(
         self,
@@ -68,6 +74,17 @@ class AuditLoop:
         self._not_before_ms: dict[RequestKey, int] = {}
         self._attempts: dict[RequestKey, int] = {}
         self.newest_audit_at_ms: int | None = None
+        self.ended: Counter[VerdictOutcome] = Counter()
+        self.waiting = 0
+
+    @property
+    def running(self) -> int:
+        """Audits under way."""
+        return len(self._running)
+
+    def neuron(self, hotkey: str) -> Neuron | None:
+        """The neuron of a hotkey, if it was registered when the metagraph was last read."""
+        return self._metagraph.neuron(hotkey)
 
     async def step(self, plans: Mapping[int, AuditPlan]) -> None:
         """Draw what can be drawn and start what `plans` ask for, by epoch, the first epoch first.
@@ -77,8 +94,12 @@ class AuditLoop:
         """
         self._collect()
         await self._draw()
+        waiting = 0
         for epoch, plan in plans.items():
-            self._start(await self._lacking(epoch, plan))
+            lacking = await self._lacking(epoch, plan)
+            waiting += len(lacking)
+            self._start(lacking)
+        self.waiting = waiting
 
     async def settled(self, epoch: int, plan: AuditPlan) -> bool:
         """Whether every request of `epoch` is drawn and every audit that it takes has ended."""
@@ -163,6 +184,7 @@ class AuditLoop:
         self._attempts.pop(key, None)
         self.newest_audit_at_ms = self._clock()
         if await asyncio.to_thread(self._requests.add_report, report):
+            self.ended[report.verdict.outcome] += 1
             log.info(
                 "audit of request %s by miner %d: %s (%s)",
                 record.request_id,

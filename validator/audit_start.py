@@ -5,9 +5,13 @@ import logging
 import socket
 from typing import Any
 
+from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain, check_network
+from shared.diagnosis_http import ask_health
 from shared.errors import ConfigError, ModelError
+from shared.machine_facts import callable_host
 from shared.model_identity import public_model_name
+from shared.service_notify import heartbeat
 from shared.wallets import load_wallet
 from validator.audit_config import AuditConfig
 from validator.audit_process import AuditValidator, Surroundings, open_database
@@ -46,9 +50,15 @@ async def _run(config: AuditConfig, wallet: Any, listener: socket.socket) -> int
         async with reference_auditor(config, wallet.hotkey, chain, model) as (auditor, calibration):
             around = Surroundings(wallet.hotkey, chain, auditor, model, calibration, unix_ms)
             validator = AuditValidator(config, around, database)
+            sender = Sender("auditor", wallet.hotkey.ss58_address)
             host, port = listener.getsockname()[:2]
             log.info("the audit validator listens on %s port %d", host, port)
-            clean = await validator.run(stop, listener)
+
+            async def answers() -> bool:
+                return (await ask_health(callable_host(host), port)).body is not None
+
+            async with alerting(config.alert_webhook, sender, validator.troubles.all), heartbeat(answers):
+                clean = await validator.run(stop, listener)
     finally:
         await chain.close()
         database.close()

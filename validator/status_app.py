@@ -1,4 +1,4 @@
-"""The auditor's HTTP port: health, the leaderboard, a miner's audits, sealed epochs, the calibration file."""
+"""The auditor's HTTP port: health, metrics, the leaderboard, a miner's audits, epochs, the calibration."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,9 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from shared.build import build_labels
 from validator.audit_history import standings
 from validator.audit_loop import AuditLoop
+from validator.auditor_metrics import AuditorExposition, AuditorFacts
 from validator.block_window import BlockWindow
 from validator.clock import Clock
 from validator.epoch_state import EpochState
@@ -53,6 +56,13 @@ def build_status_app(sources: StatusSources) -> FastAPI:
     async def health() -> JSONResponse:
         report = await asyncio.to_thread(_health, sources)
         return JSONResponse(report, 200 if report["status"] == "ok" else 503)
+
+    exposition = AuditorExposition(build_labels(sources.model, sources.hotkey))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        facts = await asyncio.to_thread(_facts, sources)
+        return Response(exposition.text(facts), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @app.get("/scores")
     async def scores() -> JSONResponse:
@@ -100,6 +110,33 @@ def _health(sources: StatusSources) -> dict[str, Any]:
         "chain_lag_ms": max(0, sources.clock() - newest.timestamp_ms) if newest else None,
         "weights": _weights(sources.weights.newest()),
     }
+
+
+def _facts(sources: StatusSources) -> AuditorFacts:
+    """What /metrics shows, as it is now."""
+    now_ms, newest = sources.clock(), sources.blocks.newest
+    current = sources.epochs.in_phase("open")
+    own, weights = sources.audits.neuron(sources.hotkey), sources.weights.newest()
+    phases = [one.phase for one in sources.epochs.list(LISTED_EPOCHS)]
+    return AuditorFacts(
+        now_ms=now_ms,
+        epoch=current.number if current else None,
+        epoch_ends_at_ms=current.ends_at_ms if current else None,
+        epochs_closing=phases.count("closing"),
+        epochs_unpublished=phases.count("scored"),
+        audits=dict(sources.audits.ended),
+        audits_running=sources.audits.running,
+        audits_waiting=sources.audits.waiting,
+        requests_undrawn=sources.requests.count_undrawn(current.number) if current else 0,
+        newest_record_at_ms=sources.follower.newest_record_at_ms,
+        newest_audit_at_ms=sources.audits.newest_audit_at_ms,
+        block=newest.number if newest else None,
+        block_at_ms=newest.timestamp_ms if newest else None,
+        weights_set_at_block=own.last_update if own and own.last_update else None,
+        weights_waiting=weights is not None and weights.state in ("pending", "sending"),
+        permit=own is not None and own.validator_permit,
+        troubles=tuple(sources.troubles.all()),
+    )
 
 
 def _weights(weights: EpochWeights | None) -> dict[str, Any] | None:

@@ -10,16 +10,20 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import State
 
 from miners.axon_address import axon_address
+from miners.chain_watch import ChainWatch
 from miners.errors import RequestRefused
 from miners.front import HEALTH_PATH, SERVICE
 from miners.hidden_states.engine_capture import EngineCapture
+from miners.metrics_port import show_metrics
 from miners.preparation import PreparedMiner
 from miners.presence import Presence
 from miners.self_test import check_replay
 from miners.service import MinerService, ServiceBuilder
+from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain
 from shared.challenges import CHALLENGE_PATH
 from shared.logs import set_up_logs
+from shared.service_notify import heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,9 @@ PREPARED = "constantinople"
 
 BUILDER = "constantinople_builder"
 """Attribute beside it that holds the `ServiceBuilder`."""
+
+ENGINE_DEADLINE_S = 150.0
+"""A replay waits behind what the engine serves. The unit's WatchdogSec=600 leaves room for a second try."""
 
 router = APIRouter()
 
@@ -95,9 +102,16 @@ class HiddenStateEndpoint:
         await capture.install(prepared.calibration_file)
         await _self_test(prepared, capture)
         build: ServiceBuilder = getattr(args, BUILDER)
-        setattr(state, SERVICE, build(prepared, capture, engine_client))
-        # The loop holds tasks weakly; the application's state keeps this one.
-        state.presence = asyncio.create_task(_presence(prepared).run())
+        service = build(prepared, capture, engine_client)
+        setattr(state, SERVICE, service)
+        # The loop holds tasks weakly; the application's state keeps these.
+        watch = _watched_chain(prepared)
+        state.presence = asyncio.create_task(_presence(prepared, watch).run())
+        state.alerts = asyncio.create_task(_alert(prepared, watch))
+        if service.metrics is not None:
+            service.metrics.troubles = watch.troubles
+            show_metrics(service.metrics, prepared.config.metrics_port)
+        state.heartbeat = asyncio.create_task(_tell_systemd(prepared, capture))
 
 
 async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
@@ -107,8 +121,37 @@ async def _self_test(prepared: PreparedMiner, capture: EngineCapture) -> None:
     log.info("self-test: the engine computes what the reference does: %s", words)
 
 
-def _presence(prepared: PreparedMiner) -> Presence:
+def _watched_chain(prepared: PreparedMiner) -> ChainWatch:
     config = prepared.config
     chain = SubtensorChain(config.network, config.netuid, prepared.wallet)
-    hotkey = prepared.signer.ss58_address
-    return Presence(chain, hotkey, lambda: axon_address(config), prepared.admission)
+    return ChainWatch(chain, prepared.signer.ss58_address)
+
+
+def _presence(prepared: PreparedMiner, chain: ChainWatch) -> Presence:
+    return Presence(
+        chain, prepared.signer.ss58_address, lambda: axon_address(prepared.config), prepared.admission
+    )
+
+
+async def _tell_systemd(prepared: PreparedMiner, capture: EngineCapture) -> None:
+    """Have systemd restart a miner whose engine hangs: it lives while it replays; until cancelled."""
+    token_ids, points = prepared.reference.token_ids, prepared.reference.points[:1]
+
+    async def replays() -> bool:
+        async with asyncio.timeout(ENGINE_DEADLINE_S):
+            return bool(await capture.replay(token_ids, points))
+
+    async with heartbeat(replays):
+        await asyncio.Event().wait()
+
+
+async def _alert(prepared: PreparedMiner, chain: ChainWatch) -> None:
+    """Tell the operator's webhook of troubles, if there is one; until cancelled."""
+    sender = Sender("miner", prepared.signer.ss58_address)
+
+    def troubles() -> dict[str, str]:
+        disk = prepared.commitments.disk_trouble
+        return {**chain.troubles(), **({"commitments": disk} if disk else {})}
+
+    async with alerting(prepared.config.alert_webhook, sender, troubles):
+        await asyncio.Event().wait()

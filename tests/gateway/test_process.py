@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
@@ -428,3 +429,24 @@ async def test_a_chain_that_is_away_is_told_and_the_gateway_stays_up(tmp_path: P
         with pytest.raises(openai.InternalServerError) as caught:
             await client(url).chat.completions.create(**CHAT)
         assert caught.value.code == "no_miner_available"
+
+
+async def test_a_gateway_under_systemd_says_when_it_serves_lives_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wallet(tmp_path / "wallets", "validator")
+    hotkey = keypair("miner0").ss58_address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "600000")
+        loop = asyncio.get_running_loop()
+        async with gateway_process(tmp_path, "--miners", f"127.0.0.1:1={hotkey}") as (process, _):
+            async with asyncio.timeout(HANG_S):
+                heard = [await loop.sock_recv(systemd, 100) for _ in range(3)]
+                process.send_signal(signal.SIGTERM)
+                while heard[-1] != b"STOPPING=1":
+                    heard.append(await loop.sock_recv(systemd, 100))
+        assert heard[0] == b"READY=1"
+        assert set(heard[1:-1]) == {b"WATCHDOG=1"}

@@ -113,3 +113,16 @@ async def test_readiness_is_only_read(tmp_path: Path) -> None:
         session.post(f"{gateway.url}/ready") as answer,
     ):
         assert (answer.status, answer.headers["allow"]) == (405, "GET")
+
+
+async def test_the_operator_is_told_of_troubles_by_subject_and_not_of_draining(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        readiness = gateway.parts.readiness
+        assert readiness.troubles() == {}
+        gateway.parts.drain.draining = True
+        assert readiness.troubles() == {}
+        gateway.parts.table.update([MinerListing(0, gateway.miners[0].hotkey, None)])
+        assert set(readiness.troubles()) == {"miners"}
+    source: MinerSource = NoChain()
+    async with running_gateway(tmp_path / "other", source=source) as gateway:
+        assert gateway.parts.readiness.troubles()["metagraph"] == "the chain is away"

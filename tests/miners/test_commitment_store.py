@@ -220,7 +220,9 @@ def test_only_what_the_full_disk_did_not_take_is_lost(machine: Machine) -> None:
     store.add(named(0))
     with files_no_longer_than(machine.bytes_on_disk() + 100):
         store.add(named(1))
+    assert "can't be written" in str(store.disk_trouble)
     store.add(named(2))
+    assert store.disk_trouble is None
     assert held(machine.start()[0]) == [0, 2]
 
 

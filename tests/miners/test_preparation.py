@@ -7,6 +7,7 @@ from localnet.wallets import Party
 from miners.config import MinerConfig
 from miners.errors import NotRegistered
 from miners.preparation import (
+    admission_of,
     check_context,
     check_port_is_free,
     compare_weights,
@@ -18,6 +19,7 @@ from shared.canonical import sha256_hex
 from shared.errors import ConfigError, ModelError
 from tests.miners.local_chain import LocalChain
 from tests.miners.running_miner import NETUID, free_port
+from tests.shared.keys import MINER, OTHER_MINER, VALIDATOR
 from tests.shared.receipt_examples import example_commitment
 
 
@@ -156,3 +158,9 @@ def test_a_folder_that_can_not_be_made_is_said_with_a_cure(tmp_path: Path) -> No
     (tmp_path / "state").write_text("a file")
     with pytest.raises(ConfigError, match=r"can't keep commitments in .*--state-dir"):
         kept_commitments(config(tmp_path), "5Miner")
+
+
+def test_the_miners_own_hotkey_may_call_for_trials_and_a_strangers_may_not() -> None:
+    own, listed, stranger = (key.ss58_address for key in (MINER, VALIDATOR, OTHER_MINER))
+    admission = admission_of(MinerConfig(allow_hotkeys=(listed,)), own, [])
+    assert [admission.admits(hotkey) for hotkey in (own, listed, stranger)] == [True, True, False]

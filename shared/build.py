@@ -1,4 +1,4 @@
-"""What runs: the labels of `build_info`."""
+"""What runs: the labels of each process's `build_info`."""
 
 import platform
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGE = "constantinople"
 
 
-def build_labels(model: str, gateway_hotkey: str) -> Mapping[str, str]:
-    """Version of the program and of Python, the model, and the gateway's hotkey."""
+def build_labels(model: str, hotkey: str) -> Mapping[str, str]:
+    """Version of the program and of Python, the model, and the process's hotkey."""
     try:
         found = version(PACKAGE)
     except PackageNotFoundError:
@@ -17,5 +17,5 @@ def build_labels(model: str, gateway_hotkey: str) -> Mapping[str, str]:
         "version": found,
         "python": platform.python_version(),
         "model": model,
-        "hotkey": gateway_hotkey,
+        "hotkey": hotkey,
     }
