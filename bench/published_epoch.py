@@ -20,7 +20,7 @@ from shared.object_store import FolderStore
 from shared.records import ChoiceRecord, RequestRecord
 from tests.validator.auditor_examples import AUDITOR, GATEWAY, block_number, example_verdict
 from validator.audit_coverage import coverage
-from validator.challenge_selection import challenge_block, record_seed
+from validator.challenge_selection import challenge_block, record_seed, selection_draw
 from validator.epoch_summary import EpochSummary, results_of, seal
 from validator.epoch_tables import EpochContents, WeightRow, epoch_files, records_root
 from validator.manifest import manifest_bytes
@@ -59,6 +59,11 @@ class EpochSize:
     seed: int
     layers: int = 28
 
+    @property
+    def openable_share(self) -> float:
+        """Share of answers that may be audited: half more than the most audits of a miner."""
+        return min(1.0, 1.5 * ScoringConfig().max_audits * self.miners / self.requests)
+
 
 @lru_cache(maxsize=1)
 def _words() -> list[str]:
@@ -70,6 +75,19 @@ def _words() -> list[str]:
 def _token_ids() -> list[int]:
     """The same objects for all answers, so that they take 8 bytes each."""
     return list(range(VOCABULARY))
+
+
+@lru_cache(maxsize=1)
+def blocks() -> list[Block]:
+    """The epoch's blocks."""
+    return [block_number(number) for number in range(1, BLOCKS + 1)]
+
+
+def block_after(answer: RequestRecord) -> Block:
+    """The block that an answer's challenge is drawn from."""
+    found = challenge_block(answer.finished_at_ms, blocks())
+    assert found is not None, "answers end before the last block"
+    return found
 
 
 @lru_cache
@@ -127,12 +145,28 @@ Published = tuple[int, RequestFacts, PublishedText | None]
 """A request by its number, and what is published of it."""
 
 
+def _signed(size: EpochSize, number: int) -> RequestRecord:
+    """The request with its miner's receipt.
+
+    Only answers that may be audited commit to something. Signatures of sr25519 are random, so these are
+    signed until their draw is a small one, and the others until theirs is not: together they are uniform.
+    """
+    made = record(size, number)
+    block = block_after(made)
+    openable = random.Random(f"{size.seed}/{number}/openable").random() < size.openable_share
+    signer = miner(size, made.miner_uid - 1)
+    statement = signer.statement(made, openable)
+    while True:
+        signed = signer.signed(made, statement)
+        if (selection_draw(record_seed(signed, block)) < size.openable_share) == openable:
+            return signed
+
+
 def _published(size: EpochSize, numbers: Sequence[int]) -> list[Published]:
     """What is published of some requests; the costly part, to be run in a process of its own."""
     found = []
     for number in numbers:
-        made = record(size, number)
-        signed = miner(size, made.miner_uid - 1).commit(made)
+        signed = _signed(size, number)
         found.append((number, facts_of(signed, None, EPOCH), text_of(signed)))
     return found
 
@@ -154,7 +188,6 @@ class EpochMaker:
     def __init__(self, size: EpochSize, say: Say) -> None:
         self._size, self._say = size, say
         self._numbers: dict[RequestKey, int] = {}
-        self._blocks = [block_number(number) for number in range(1, BLOCKS + 1)]
 
     def publish(self, store: FolderStore) -> None:
         """Make the epoch and publish it. Takes about 2 ms of two cores for a request."""
@@ -182,7 +215,7 @@ class EpochMaker:
             history=(),
             blocks=[
                 ChallengeBlock(number=one.number, hash=one.hash, timestamp_ms=one.timestamp_ms)
-                for one in self._blocks
+                for one in blocks()
             ],
         )
         by_key, exchanges = {one.key: one for one in facts}, list[ChallengeExchange]()
@@ -196,8 +229,7 @@ class EpochMaker:
         assert facts.receipt is not None
         receipt = facts.receipt.model_dump(mode="json")
         made = record(self._size, self._numbers[facts.key]).model_copy(update={"receipt": receipt})
-        block = challenge_block(made.finished_at_ms, self._blocks)
-        assert isinstance(block, Block)
+        block = block_after(made)
         exchange = miner(self._size, made.miner_uid - 1).exchange(made, record_seed(made, block))
         points = tuple(
             AuditedPoint(choice=one.choice, position=one.position, layer=one.layer, distance=1e-4)
@@ -213,7 +245,7 @@ class EpochMaker:
         texts: list[PublishedText],
     ) -> None:
         scoring = ScoringConfig()
-        results, closed_at_ms = results_of(inputs, scoring), self._blocks[-1].timestamp_ms
+        results, closed_at_ms = results_of(inputs, scoring), blocks()[-1].timestamp_ms
         hotkeys = {one.uid: one.hotkey for one in inputs.miners}
         weights = [WeightRow(**dict(one), hotkey=hotkeys[one.uid]) for one in results.weights]
         contents = EpochContents(
@@ -229,10 +261,10 @@ class EpochMaker:
             calibration_sha256=sha256_hex(b"calibration"),
             epoch=EPOCH,
             publisher=AUDITOR.ss58_address,
-            opened_at_ms=self._blocks[0].timestamp_ms,
+            opened_at_ms=blocks()[0].timestamp_ms,
             closed_at_ms=closed_at_ms,
-            block=self._blocks[-1].number,
-            block_hash=self._blocks[-1].hash,
+            block=blocks()[-1].number,
+            block_hash=blocks()[-1].hash,
             previous_digest=None,
             files=digests,
             manifest_sha256=sha256_hex(manifest),

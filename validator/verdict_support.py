@@ -13,6 +13,9 @@ from validator.verdicts import Evidence, TokenCheck, Verdict
 SCORE_TOLERANCE = 0.02
 """Share of itself by which a mean of distances, or a replayed vector's distance, may differ."""
 
+SCORE_FLOOR = 0.002
+"""Scores are no surer than this: an honest one is about 1."""
+
 DISTANCE_TOLERANCE = 0.1
 """The same of one point's distance."""
 
@@ -60,9 +63,7 @@ def _score_fault(stated: Evidence, found: Evidence) -> str:
         apart = abs(math.log(max(stated.score, smallest)) - math.log(max(found.score, smallest)))
         within = apart <= LOG_SCORE_TOLERANCE
     else:
-        within = math.isclose(
-            stated.score, found.score, rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE / 10
-        )
+        within = math.isclose(stated.score, found.score, rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_FLOOR)
     if within:
         return ""
     return f"states {stated.statistic} {stated.score:.4g}, the model finds {found.score:.4g}{_means(found)}"
@@ -81,8 +82,8 @@ def _points_fault(stated: Verdict, repeated: Verdict) -> str:
         near = math.isclose(one.distance, other.distance, rel_tol=DISTANCE_TOLERANCE, abs_tol=DISTANCE_FLOOR)
         if place != (other.choice, other.position, other.layer) or not near:
             return (
-                f"states the distance {one.distance:.3g} at choice {one.choice}, position {one.position}, layer "
-                f"{one.layer}, the model finds {other.distance:.3g}"
+                f"states the distance {one.distance:.3g} at choice {one.choice}, position {one.position}, "
+                f"layer {one.layer}, the model finds {other.distance:.3g}"
             )
     return ""
 
@@ -92,7 +93,7 @@ def _tokens_fault(stated: TokenCheck | None, found: TokenCheck | None) -> str:
         return "" if stated is found else "differs in whether tokens were checked"
     if stated.checked != found.checked or abs(stated.exact - found.exact) > TOKENS_TOLERANCE:
         return (
-            f"states {stated.exact} of {stated.checked} tokens drawn exactly, the model finds {found.exact} of "
-            f"{found.checked}"
+            f"states {stated.exact} of {stated.checked} tokens drawn exactly, the model finds {found.exact} "
+            f"of {found.checked}"
         )
     return ""

@@ -1,7 +1,8 @@
-"""Verdicts held against the model that they claim to speak for, repeated from nothing but what is published."""
+"""Verdicts held against the model that they speak for, repeated from nothing but what is published."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_an_honest_miner_that_is_framed_is_cleared_by_the_model(epochs: Replayed
 
 def test_an_invented_exact_failure_is_cleared_by_the_model(epochs: Replayed, reaudits: Reaudits) -> None:
     passed = judged(epochs, HONEST.ss58_address, "pass")
-    invented = {
+    invented: dict[str, Any] = {
         "outcome": "fail",
         "check": "text",
         "evidence": (),
