@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.validator.auditor_examples import BLOCK_MS
 from tests.validator.model_epochs import model_epoch, tiny_reaudits
 from tests.validator.resealed_epochs import Resealed
 from tests.validator.test_watchtower_process import Rig
@@ -27,7 +28,7 @@ def rig(database: Database, tmp_path: Path) -> Iterator[Rig]:
 
 async def hours_pass(rig: Rig, hours: float) -> None:
     """Time passes, and the watchtower looks once, as it does all the time."""
-    rig.audit.clock.now_ms += round(hours * HOUR_MS)
+    await rig.audit.new_block(round(hours * HOUR_MS / BLOCK_MS))
     with contextlib.suppress(EpochRefused):
         await rig.tower.look()
     await rig.tower.mind_silence()
