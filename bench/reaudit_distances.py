@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from validator.verdict_support import DISTANCE_FLOOR, Tolerances, support_fault
+from validator.verdict_support import DISTANCE_FLOOR, support_fault
 from validator.verdicts import Verdict
 
 HEAD = (
@@ -47,8 +47,7 @@ def compare(name: str, stated: str, found: str) -> list[tuple[str, ...]]:
 
 def _row(name: str, half: str, pairs: Sequence[tuple[Verdict, Verdict]]) -> tuple[str, ...]:
     apart = [_apart(one, other) for one, other in pairs if one.points and other.points]
-    tolerances = Tolerances.of("bfloat16" if name.startswith("bfloat16,") else "float32")
-    refused = sum(bool(support_fault(one, other, tolerances)) for one, other in pairs)
+    refused = sum(bool(support_fault(one, other)) for one, other in pairs)
     return (
         name,
         half,

@@ -29,7 +29,7 @@ from validator.replay_config import ReplayConfig
 from validator.replay_epoch import LoadedEpoch
 from validator.replay_report import CheckResult, fails, holds, unchecked
 from validator.request_state import RequestKey
-from validator.verdict_support import Tolerances, support_fault
+from validator.verdict_support import support_fault
 from validator.verdicts import Verdict
 
 
@@ -85,6 +85,10 @@ def draw_audits(epoch: LoadedEpoch, count: int, seed: int) -> tuple[list[Request
     return sorted(chance.sample(keys, min(count, len(keys)))), len(epoch.verdicts) - len(keys)
 
 
+REPEATABLE_DTYPE = "float32"
+"""`validator.verdict_support` says why."""
+
+
 def dtype_of(reference: str) -> str:
     """What the network's reference computes in, as its calibration file describes it: a type of torch's.
 
@@ -107,7 +111,7 @@ class Reaudits:
     ) -> None:
         self._reference, self._checks, self._calibration = reference, checks, calibration
         self._sha256 = calibration_sha256
-        self._within = Tolerances.of(dtype_of(calibration.header.reference))
+        self._dtype = dtype_of(calibration.header.reference)
         self._count, self._seed = count, seed
         self._runner = asyncio.Runner()
 
@@ -122,6 +126,12 @@ class Reaudits:
             words = (
                 f"the epoch was audited with the calibration file {audited_with[:16]}, here is "
                 f"{self._sha256[:16]}: name the network's with --calibration"
+            )
+            return unchecked("re-audit", words, epoch.number), []
+        if self._dtype != REPEATABLE_DTYPE:
+            words = (
+                f"the network's reference computes in {self._dtype}, in which no two machines come to the "
+                "same distances: its audits can't be repeated"
             )
             return unchecked("re-audit", words, epoch.number), []
         keys, untold = draw_audits(epoch, self._count, self._seed)
@@ -148,7 +158,7 @@ class Reaudits:
             _no_doubt,
         )
         repeated = self._runner.run(auditor.audit(audit.record, "", audit.block)).verdict
-        fault = support_fault(audit.stated, repeated, self._within)
+        fault = support_fault(audit.stated, repeated)
         name = f"the verdict on {audit.stated.request_id}"
         return [f"{name} is not supported by the model: it {fault}"] if fault else []
 
