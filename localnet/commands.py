@@ -31,6 +31,10 @@ def _identity(config: LocalnetConfig, wallet: str) -> list[str]:
     ]
 
 
+def _endpoint(config: LocalnetConfig) -> list[str]:
+    return ["--store-endpoint", config.store_endpoint] if config.store_endpoint else []
+
+
 def _script(name: str) -> list[str]:
     return [sys.executable, str(PROJECT_ROOT / name)]
 
@@ -91,7 +95,8 @@ def gateway_command(config: LocalnetConfig, model: Path, calibration: Path) -> l
         *("--port", str(config.port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
         *("--calibration", str(calibration), "--state-dir", str(auditor_state(config))),
         *("--metagraph-seconds", str(METAGRAPH_SECONDS)),
-        *("--store", str(store_folder(config)), "--store-seconds", str(METAGRAPH_SECONDS)),
+        *("--store", config.store_location, "--store-seconds", str(METAGRAPH_SECONDS)),
+        *_endpoint(config),
         "--wallet-sign-in",
         *("--anonymous-requests-per-minute", "0", "--anonymous-tokens-per-minute", "0"),
         *_identity(config, VALIDATOR),
@@ -104,7 +109,8 @@ def auditor_command(config: LocalnetConfig, model: Path, calibration: Path) -> l
         *("--port", str(config.auditor_port), "--model", str(model), "--calibration", str(calibration)),
         *("--epoch-seconds", f"{config.epoch_seconds:g}", "--metagraph-seconds", str(METAGRAPH_SECONDS)),
         *("--gateway", config.gateway_url, "--synthetic-requests", str(SYNTHETIC_REQUESTS)),
-        *("--state-dir", str(auditor_state(config)), "--store", str(store_folder(config))),
+        *("--state-dir", str(auditor_state(config)), "--store", config.store_location),
+        *_endpoint(config),
         *_identity(config, VALIDATOR),
     ]
 
@@ -117,12 +123,8 @@ def auditor_state(config: LocalnetConfig) -> Path:
 def watchtower_command(config: LocalnetConfig, publisher: str, calibration: Path) -> list[str]:
     return [
         *_script("validator/watchtower.py"),
-        *("--source", str(store_folder(config)), "--publisher", publisher, "--poll-seconds", "2"),
+        *("--source", config.store_url or config.store_location, "--publisher", publisher),
+        *("--poll-seconds", "2", *([] if config.store_url else _endpoint(config))),
         *("--calibration", str(calibration), "--state-dir", str(config.run_folder / WATCHTOWER)),
         *_identity(config, WATCHTOWER),
     ]
-
-
-def store_folder(config: LocalnetConfig) -> Path:
-    """The folder that stands for the public bucket."""
-    return config.run_folder / "store"

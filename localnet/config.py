@@ -28,6 +28,9 @@ class LocalnetConfig:
     miner_port: int = setting(8091, "port of the first miner; the others take the next ones", is_port)
     chain_port: int = setting(9944, "port of the chain node", is_port)
     block_seconds: float = setting(1.0, "time between blocks", at_least(0.1))
+    store: str = setting("", "where epochs go: s3://bucket/prefix or a folder (default: the run's)")
+    store_endpoint: str | None = setting(None, "URL of the S3-compatible service")
+    store_url: str = setting("", "public URL of the store, for the watchtower (default: the store)")
     keep: bool = setting(False, "go on with the last run's chain, records and epochs, rather than anew")
     folder: Path = setting(PROJECT_ROOT / ".localnet", "where models, wallets, logs and state are kept")
 
@@ -47,6 +50,11 @@ class LocalnetConfig:
     def run_folder(self) -> Path:
         """State and logs of the current run."""
         return self.folder / "run"
+
+    @property
+    def store_location(self) -> str:
+        """Where the auditor publishes."""
+        return self.store or str(self.run_folder / "store")
 
     @property
     def wallets(self) -> Path:

@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from localnet.children import Children
-from localnet.commands import NETUID, store_folder
+from localnet.commands import NETUID
 from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.errors import LocalnetError
 from localnet.leaderboard import Epoch, read_epoch, read_latest, read_summary, render, shortcomings
@@ -21,7 +22,7 @@ from localnet.traffic import TrafficCount, chat_requests, send_traffic
 from shared.chain import Chain, SubtensorChain
 from shared.errors import ChainUnavailable, ObjectMissing
 from shared.model_identity import public_model_name
-from shared.object_store import FolderStore
+from shared.object_store import ObjectReader, open_reader
 from validator.epoch_summary import EpochSummary
 
 CLOSING_GRACE_S = 240.0
@@ -45,9 +46,9 @@ class Run:
     chain: Chain
     epochs: list[Epoch] = field(default_factory=list)
 
-    @property
-    def store(self) -> FolderStore:
-        return FolderStore(store_folder(self.config))
+    @cached_property
+    def store(self) -> ObjectReader:
+        return open_reader(self.config.store_location, self.config.store_endpoint)
 
     @property
     def roles(self) -> dict[str, str]:

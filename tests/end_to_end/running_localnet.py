@@ -11,6 +11,7 @@ from typing import Any
 
 from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.free_ports import with_ports_chosen
+from tests.end_to_end.public_bucket import BUCKET, PublicBucket
 
 START_DEADLINE_S = 900
 STOP_DEADLINE_S = 120
@@ -31,8 +32,8 @@ class RunningLocalnet:
         return self.process.wait(STOP_DEADLINE_S)
 
 
-def start_localnet(folder: Path) -> RunningLocalnet:
-    """Start the subnet and wait for its first epoch's report.
+def start_localnet(folder: Path, bucket: PublicBucket) -> RunningLocalnet:
+    """Start the subnet, which publishes into `bucket`, and wait for its first epoch's report.
 
     Raises:
         AssertionError: it ended before that; the message is what it said.
@@ -45,7 +46,17 @@ def start_localnet(folder: Path) -> RunningLocalnet:
         if not link.exists():
             link.symlink_to(source)
     config = with_ports_chosen(
-        LocalnetConfig(folder=folder, port=0, auditor_port=0, chain_port=0, miner_port=0, epoch_seconds=75.0)
+        LocalnetConfig(
+            folder=folder,
+            port=0,
+            auditor_port=0,
+            chain_port=0,
+            miner_port=0,
+            epoch_seconds=75.0,
+            store=f"s3://{BUCKET}",
+            store_endpoint=bucket.endpoint,
+            store_url=bucket.url,
+        )
     )
     progress_file = folder / "progress.log"
     with progress_file.open("w") as progress:
@@ -64,7 +75,16 @@ def start_localnet(folder: Path) -> RunningLocalnet:
 
 
 def _flags(config: LocalnetConfig) -> list[str]:
+    assert config.store_endpoint
     return [
+        *(
+            "--store",
+            config.store,
+            "--store-endpoint",
+            config.store_endpoint,
+            "--store-url",
+            config.store_url,
+        ),
         *("--folder", str(config.folder), "--epoch-seconds", f"{config.epoch_seconds:g}"),
         *("--port", str(config.port), "--auditor-port", str(config.auditor_port)),
         *("--chain-port", str(config.chain_port), "--miner-port", str(config.miner_port)),
