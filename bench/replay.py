@@ -58,7 +58,8 @@ def run(config: ReplayBenchConfig, say: Callable[[str], None]) -> Cost:
 
 
 def _publish(config: ReplayBenchConfig, folder: Path) -> None:
-    from bench.published_epoch import EpochMaker, EpochSize
+    from bench.epoch_answers import EpochSize
+    from bench.published_epoch import EpochMaker
     from shared.object_store import FolderStore
 
     size = EpochSize(config.requests, config.miners, config.seed)

@@ -1,89 +1,28 @@
 """Repeats published audits with the model: text, receipt and answers stand in for gateway and miner."""
 
 import asyncio
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from shared.calibration import Calibration, read_calibration
 from shared.calibration_source import obtain_calibration
 from shared.canonical import sha256_hex
-from shared.chain import Block
 from shared.errors import ConfigError, ConstantinopleError, ModelError
 from shared.model_check import check_generation, check_weights
 from shared.model_identity import local_folder, model_digest
-from shared.records import ChoiceRecord, RequestRecord
 from shared.reference_model import ReferenceModel
-from shared.request_facts import RequestFacts
 from validator.answer_checks import AnswerChecks
 from validator.audit import Auditor
 from validator.published_miner import PublishedMiner
-from validator.published_rows import ChallengeAnswers, PublishedText
 from validator.reference_worker import ReferenceWorker
+from validator.repeatable_audits import Repeatable, draw_audits, repeatable
 from validator.replay_config import ReplayConfig
 from validator.replay_epoch import LoadedEpoch
 from validator.replay_report import CheckResult, fails, holds, unchecked
-from validator.request_state import RequestKey
 from validator.verdict_support import support_fault
-from validator.verdicts import Verdict
-
-
-def record_of(facts: RequestFacts, text: PublishedText) -> RequestRecord:
-    """The gateway's record of an answer whose text is published."""
-    shared: dict[str, Any] = {
-        name: value for name, value in facts if name in RequestRecord.model_fields and name != "version"
-    }
-    choices = tuple(ChoiceRecord(**dict(one)) for one in text.choices)
-    receipt = facts.receipt.model_dump(mode="json") if facts.receipt else None
-    told = {"choices": choices, "receipt": receipt, "request_body": text.request_body}
-    return RequestRecord(**shared | told, store=True, error=None)
-
-
-@dataclass(frozen=True)
-class Repeatable:
-    """One published audit with all that it is repeated from."""
-
-    stated: Verdict
-    record: RequestRecord
-    block: Block
-    answers: ChallengeAnswers | None
-
-
-def repeatable(epoch: LoadedEpoch, keys: Sequence[RequestKey]) -> list[Repeatable]:
-    """The audits of these keys, in order; those without published text are left out."""
-    wanted = set(keys)
-    facts = {one.key: one for one in epoch.records.facts if one.key in wanted}
-    answers = {one.key: one for one in epoch.openings() if one.key in wanted}
-    texts = {one.key: one for one in epoch.texts() if one.key in wanted}
-    return [
-        Repeatable(
-            epoch.verdicts[key],
-            record_of(facts[key], texts[key]),
-            _block(epoch.verdicts[key]),
-            answers.get(key),
-        )
-        for key in keys
-        if key in texts
-    ]
-
-
-def _block(verdict: Verdict) -> Block:
-    """The time of the block decides nothing any more."""
-    return Block(verdict.challenge_block, verdict.challenge_block_hash, 0)
-
-
-def draw_audits(epoch: LoadedEpoch, count: int, seed: int) -> tuple[list[RequestKey], int]:
-    """So many audits of an epoch by chance, and how many can't be repeated for want of a text."""
-    told = {one.key for one in epoch.records.facts if one.text_published}
-    keys = sorted(key for key in epoch.verdicts if key in told)
-    chance = random.Random(f"{seed}/{epoch.number}")
-    return sorted(chance.sample(keys, min(count, len(keys)))), len(epoch.verdicts) - len(keys)
-
 
 REPEATABLE_DTYPE = "float32"
 """`validator.verdict_support` says why."""
