@@ -165,7 +165,7 @@ def test_a_stranger_repeats_audits_with_the_models_folder_and_the_calibration_fi
         from_=str(epochs.folder / "store"), reaudit=2, model=str(tiny_model()), calibration=str(file)
     )
     assert run(told) == 0, "p-values and scores follow from the calibration, too"
-    page = capsys.readouterr().out
+    page = " ".join(capsys.readouterr().out.split())
     assert "p-values too, by the calibration" in page
     assert "2 verdicts, drawn with --seed 0, are what the model supports" in page
 
