@@ -42,8 +42,22 @@ class CommittingMiner:
 
     def commit(self, record: RequestRecord) -> RequestRecord:
         """The record with a receipt of this miner's."""
-        root, leaves = self._root(record)
-        body = ReceiptBody(
+        return self.signed(record, self.statement(record))
+
+    def signed(self, record: RequestRecord, statement: ReceiptBody) -> RequestRecord:
+        """The record with this statement, signed anew: sr25519 signatures differ from time to time."""
+        receipt = sign_receipt(statement, self.signer).model_dump(mode="json")
+        return record.model_copy(update={"receipt": receipt})
+
+    def statement(self, record: RequestRecord, openable: bool = True) -> ReceiptBody:
+        """What the miner states of its answer.
+
+        Args:
+            openable: whether the root is that of the commitment; of answers that nobody will ask about it
+                may be any, which saves most of the work.
+        """
+        root, leaves = self._root(record) if openable else self._any_root(record)
+        return ReceiptBody(
             request_id=record.request_id,
             hotkey=self.signer.ss58_address,
             model=self.model,
@@ -59,8 +73,6 @@ class CommittingMiner:
             first_token_at_ms=None,
             finished_at_ms=record.finished_at_ms,
         )
-        receipt = sign_receipt(body, self.signer).model_dump(mode="json")
-        return record.model_copy(update={"receipt": receipt})
 
     def exchange(self, record: RequestRecord, seed: str) -> ChallengeExchange:
         """What an auditor asks about the record, and what this miner answers."""
@@ -89,11 +101,13 @@ class CommittingMiner:
         ]
         return MerkleTree(leaves).root.hex(), len(leaves)
 
+    def _any_root(self, record: RequestRecord) -> tuple[str, int]:
+        shapes = _shapes(record)
+        count = self.num_layers * sum(len(shape.positions(record.request_id)) for shape in shapes)
+        return sha256_hex(record.request_id.encode()), count
+
     def _commitment(self, record: RequestRecord) -> Commitment:
-        shapes = tuple(
-            ChoiceShape(one.index, len(one.prompt_token_ids), len(one.output_token_ids), 0)
-            for one in record.choices
-        )
+        shapes = _shapes(record)
         token_ids = {one.index: [*one.prompt_token_ids, *one.output_token_ids] for one in record.choices}
         count = self.num_layers * sum(len(shape.positions(record.request_id)) for shape in shapes)
         noise = random.Random(record.request_id).randbytes(count * SKETCH_BYTES)
@@ -129,6 +143,13 @@ class CommittingMiner:
         )
         answer = ReplayAnswer(hotkey=self.signer.ss58_address, challenge_digest=digest, vectors=(vector,))
         return sign_answer(answer, self.signer)
+
+
+def _shapes(record: RequestRecord) -> tuple[ChoiceShape, ...]:
+    return tuple(
+        ChoiceShape(one.index, len(one.prompt_token_ids), len(one.output_token_ids), 0)
+        for one in record.choices
+    )
 
 
 def _choice(record: ChoiceRecord) -> ChoiceReceipt:

@@ -7,6 +7,7 @@ point follows from the receipt alone.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from shared.committed_positions import committed_positions
 from shared.merkle import MerkleTree
@@ -61,20 +62,29 @@ class CommittedPoints:
     """Every committed point of a request, in leaf order, and its leaf number."""
 
     def __init__(self, request_id: str, num_layers: int, choices: Sequence[ChoiceShape]) -> None:
-        self.points = [
-            Point(choice.index, position, layer)
+        self._num_layers = num_layers
+        self._positions = [
+            (choice.index, position)
             for choice in sorted(choices, key=lambda shape: shape.index)
             for position in choice.positions(request_id)
-            for layer in range(1, num_layers + 1)
         ]
-        self._numbers = {point: number for number, point in enumerate(self.points)}
+        self._places = {position: place for place, position in enumerate(self._positions)}
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """All of them; listed only when asked for, which takes as long as hashing the leaves."""
+        layers = range(1, self._num_layers + 1)
+        return [Point(*position, layer) for position in self._positions for layer in layers]
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self._positions) * self._num_layers
 
     def leaf_number(self, point: Point) -> int | None:
         """The leaf number of `point`, or None when it is not committed."""
-        return self._numbers.get(point)
+        place = self._places.get((point.choice, point.position))
+        if place is None or not 1 <= point.layer <= self._num_layers:
+            return None
+        return place * self._num_layers + point.layer - 1
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class FollowedEpoch:
         """SHA-256 of the summary."""
         return sha256_hex(self.data)
 
+    def summary(self) -> EpochSummary:
+        """The summary itself."""
+        return parse("format", EpochSummary, self.data, summary_key(self.epoch))
+
 
 @dataclass(frozen=True)
 class Expectations:

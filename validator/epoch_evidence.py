@@ -17,7 +17,7 @@ from validator.verdicts import Verdict
 RefusalCause = Literal[
     "pointer", "digest", "format", "signature", "publisher", "subnet", "stale", "replayed", "rewritten",
     "chain", "file", "records", "receipts", "texts", "calibration", "evidence",
-    "history", "constants", "scores", "weights",
+    "history", "constants", "scores", "weights", "re-audit",
 ]  # fmt: skip
 
 

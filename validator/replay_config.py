@@ -42,7 +42,7 @@ class ReplayConfig:
     netuid: int = setting(97, "subnet", check=between(0, 65535))
     reaudit: int = setting(0, "audits of each epoch to repeat with the model", check=at_least(0))
     model: str | None = setting(None, "model to repeat audits with: a local folder or a hub name")
-    device: str = setting("cpu", "where the model runs, in float32: cpu, cuda or cuda:N")
+    device: str = setting("cpu", "where the model runs: cpu, cuda or cuda:N")
     calibration: str | None = setting(
         None, "calibration file, or URL of a gateway that serves it: p-values are checked with it too"
     )

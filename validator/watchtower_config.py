@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.config import at_least, between, load, setting
+from shared.config import at_least, between, load, one_of, setting
 from shared.errors import ConfigError
 
 DESCRIPTION = (
@@ -32,6 +32,20 @@ class WatchtowerConfig:
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the watchtower's state")
     calibration: str | None = setting(
         None, "calibration file, or URL of a gateway that serves it, to check the p-values of audits with"
+    )
+    model: str | None = setting(
+        None,
+        "model to repeat a few audits of each epoch with: a local folder or a hub name (default: none are)",
+    )
+    device: str = setting("cpu", "where the model runs: cpu, cuda or cuda:N")
+    reaudits: int = setting(2, "audits of each epoch to repeat, where --model is given", check=at_least(1))
+    when_silent: str = setting(
+        "keep",
+        "what to do without a sound epoch: keep setting the last sound weights for a while, or stop",
+        check=one_of("keep", "stop"),
+    )
+    silent_hours: float = setting(
+        24.0, "how long after the last sound epoch its weights are set again", check=between(0, 720)
     )
     poll_seconds: float = setting(60.0, "seconds between looks at the source", check=at_least(0.1))
     max_age_seconds: float = setting(

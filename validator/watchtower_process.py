@@ -16,9 +16,11 @@ from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import EpochSummary
 from validator.heartbeat import HeartbeatFile
 from validator.known_calibration import KnownCalibration
+from validator.silent_publisher import HOUR_MS, SilencePolicy
 from validator.supervision import run_until
 from validator.troubles import Troubles
 from validator.watchtower_config import WatchtowerConfig
+from validator.watchtower_reaudits import EpochReaudits
 from validator.weight_setter import WeightChain, WeightSetter
 from validator.weight_state import WeightEntry, WeightQueue, queue_weights
 
@@ -79,8 +81,15 @@ class Watchtower:
         database: Database,
         clock: Clock,
         calibration: KnownCalibration | None = None,
+        reaudits: EpochReaudits | None = None,
     ) -> None:
-        self._calibration = calibration
+        self._calibration, self._reaudits = calibration, reaudits
+        self._silence = SilencePolicy(
+            round(config.max_age_seconds * 1000),
+            round(config.silent_hours * HOUR_MS) if config.when_silent == "keep" else 0,
+        )
+        self._publisher = config.publisher
+        self._set_again_at_ms: int | None = None
         self._config, self._reader, self._chain = config, reader, chain
         self._hotkey, self._clock = hotkey, clock
         self.state, self.weights = FollowedState(database), WeightQueue(database)
@@ -97,6 +106,7 @@ class Watchtower:
             ChainError: the publisher is to be found on the metagraph, which can't be read.
         """
         publisher = self._config.publisher or most_staked_validator(await self._chain.neurons(), self._hotkey)
+        self._publisher = publisher
         last = await asyncio.to_thread(self.state.last, publisher)
         expected = Expectations(
             publisher,
@@ -111,6 +121,8 @@ class Watchtower:
             log.info("nothing is published at %s yet", self._config.source)
             return None
         if last is None or found.epoch > last.epoch:
+            if self._reaudits is not None:
+                await asyncio.to_thread(self._reaudits.check, summary)
             await asyncio.to_thread(self.state.follow, found, summary)
             log.info("epoch %d by %s is sound; its weights are to be set", found.epoch, publisher)
         return found
@@ -130,6 +142,23 @@ class Watchtower:
         log.info("the weights of epoch %d: %s", found.epoch, state)
         return 0 if state in ("set", "committed", "skipped") else 1
 
+    async def mind_silence(self) -> None:
+        """Where there is no recent sound epoch, go on with the last one's weights as the policy says."""
+        last = await asyncio.to_thread(self.state.last, self._publisher) if self._publisher else None
+        if last is None:
+            return
+        summary, now_ms = last.summary(), self._clock()
+        decision = self._silence.decide(summary.closed_at_ms, self._set_again_at_ms, now_ms)
+        if decision == "sound":
+            self._set_again_at_ms = None
+            self.troubles.clear("silence")
+            return
+        words = self._silence.words(decision, last.epoch, summary.closed_at_ms)
+        self.troubles.report("silence", words)
+        if decision == "again":
+            self._set_again_at_ms = now_ms
+            await asyncio.to_thread(self.state.follow, last, summary)
+
     async def run(self, stop: asyncio.Event) -> bool:
         """Follow until `stop` is set; returns False when a part failed instead."""
         return await run_until(stop, {"epochs": self._watch(), "weights": self._set()})
@@ -143,6 +172,7 @@ class Watchtower:
                 self.troubles.report("epochs", _words(error))
             else:
                 self.troubles.clear("epochs")
+            await self.mind_silence()
             if self.heartbeat is not None:
                 epoch = found.epoch if found else None
                 await asyncio.to_thread(self.heartbeat.looked, epoch, self.troubles.all())

@@ -14,6 +14,7 @@ from validator.known_calibration import KnownCalibration, known_calibration
 from validator.supervision import stop_on_signals
 from validator.watchtower_config import WatchtowerConfig, source_of
 from validator.watchtower_process import Watchtower
+from validator.watchtower_reaudits import watchtower_reaudits
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,13 @@ def run(config: WatchtowerConfig) -> int:
     check_network(config.network)
     wallet = load_wallet(config.wallet, config.hotkey, config.wallet_path)
     reader = open_reader(source_of(config), config.store_endpoint, config.store_region)
-    calibration = _calibration(config)
+    calibration, reaudits = _calibration(config), watchtower_reaudits(config, reader)
     database = Database(sqlite_url(config.state_dir.expanduser() / "watchtower.sqlite"))
 
     async def follow() -> int:
         chain = SubtensorChain(config.network, config.netuid, wallet)
-        tower = Watchtower(config, reader, chain, wallet.hotkey.ss58_address, database, unix_ms, calibration)
+        hotkey = wallet.hotkey.ss58_address
+        tower = Watchtower(config, reader, chain, hotkey, database, unix_ms, calibration, reaudits)
         try:
             if config.once:
                 return await tower.once()

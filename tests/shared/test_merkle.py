@@ -75,3 +75,8 @@ def test_an_inner_node_is_no_leaf() -> None:
 def test_a_path_of_a_leaf_that_is_not_there_is_an_error(index: int) -> None:
     with pytest.raises(IndexError):
         MerkleTree([b"a", b"b", b"c"]).path(index)
+
+
+@given(leaves_strategy)
+def test_hashes_of_leaves_lead_to_the_same_root(leaves: list[bytes]) -> None:
+    assert MerkleTree.of_hashes([leaf_hash(leaf) for leaf in leaves]).root == MerkleTree(leaves).root

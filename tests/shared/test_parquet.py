@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from pydantic import Field
 from shared.arrow_schema import WIDE_INTEGER, arrow_schema
 from shared.errors import MalformedMessage
 from shared.identifiers import Message, Seed, Whole
-from shared.parquet import SCHEMA_KEY, TableFormat
+from shared.parquet import ROW_GROUP_ROWS, SCHEMA_KEY, TableFormat
 
 
 class Inner(Message):
@@ -149,3 +150,25 @@ def test_a_seed_that_is_no_number_is_refused() -> None:
 def test_rubbish_is_malformed_and_nothing_else(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         PLAIN.decode(b"PAR1" + data + b"PAR1", "file", 1)
+
+
+def test_rows_can_be_read_one_by_one_from_a_file_of_many_groups(tmp_path: Path) -> None:
+    rows = [Flat(number=number, inner=None) for number in range(ROW_GROUP_ROWS + 2)]
+    file = tmp_path / "flat.parquet"
+    file.write_bytes(FLAT.encode(rows))
+    assert FLAT.count(file, "flat", len(rows)) == len(rows)
+    stream = FLAT.stream(file, "flat", len(rows))
+    assert next(stream) == rows[0]
+    assert list(stream) == rows[1:]
+
+
+def test_counting_refuses_what_reading_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "flat.parquet"
+    file.write_bytes(FLAT.encode([Flat(number=1, inner=None), Flat(number=2, inner=None)]))
+    with pytest.raises(MalformedMessage, match="2 rows, 1 are promised"):
+        FLAT.count(file, "flat", 1)
+    file.write_bytes(b"rubbish")
+    with pytest.raises(MalformedMessage, match="is not a Parquet file"):
+        FLAT.count(file, "flat", 1)
+    with pytest.raises(MalformedMessage, match="is not a Parquet file"):
+        list(FLAT.stream(file, "flat", 1))

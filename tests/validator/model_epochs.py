@@ -17,7 +17,7 @@ from shared.challenges import OpenRequest, ReplayRequest
 from shared.records import RequestRecord
 from tests.models import TINY_MODEL
 from tests.validator.audit_rig import AuditRig
-from tests.validator.auditor_examples import ALSO_HONEST, CHEAT, HONEST, ExampleAuditor
+from tests.validator.auditor_examples import ALSO_HONEST, CHEAT, HONEST, ExampleAuditor, ExampleChain
 from tests.validator.committed_epochs import anchor_epoch, store_in
 from tests.validator.example_audit import no_doubt
 from tests.validator.example_calibration import tiny_calibration
@@ -118,8 +118,6 @@ def _records(miners: Sequence[ExampleMiner]) -> list[RequestRecord]:
 
 def model_epoch(folder: Path) -> Replayed:
     """A fresh copy of the epoch, without a chain."""
-    from tests.validator.auditor_examples import ExampleChain
-
     shutil.copytree(_original(), folder / "store")
     return Replayed(folder, ExampleChain())
 

@@ -1,12 +1,18 @@
-"""Verdicts held against the model that they claim to speak for, repeated from nothing but what is published."""
+"""Verdicts held against the model that they speak for, repeated from nothing but what is published."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.calibration import write_calibration
+from shared.canonical import sha256_hex
+from shared.errors import ConfigError
+from tests.models import tiny_model
 from tests.validator.auditor_examples import CHEAT, HONEST, UNREMARKABLE, UNREMARKABLE_RATIOS
+from tests.validator.example_calibration import tiny_calibration
 from tests.validator.model_epochs import (
     ANSWERS_EACH,
     HIDDEN_REQUEST,
@@ -18,7 +24,9 @@ from tests.validator.replayed import Replayed
 from tests.validator.resealed_epochs import Resealed
 from validator.evidence import log_e_value
 from validator.reaudits import Reaudits
+from validator.replay_config import ReplayConfig
 from validator.replay_report import ReplayReport
+from validator.replay_start import run
 from validator.verdicts import Verdict
 
 
@@ -145,3 +153,31 @@ def test_with_another_calibration_nothing_is_repeated(epochs: Replayed) -> None:
         report = replay(epochs, other)
     assert report.sound
     assert "name the network's with --calibration" in words(report)
+
+
+def test_a_stranger_repeats_audits_with_the_models_folder_and_the_calibration_file(
+    epochs: Replayed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tiny.calibration"
+    write_calibration(tiny_calibration(), file)
+    publisher(epochs).lie(calibration_sha256=sha256_hex(file.read_bytes()))
+    told = ReplayConfig(
+        from_=str(epochs.folder / "store"), reaudit=2, model=str(tiny_model()), calibration=str(file)
+    )
+    assert run(told) == 0, "p-values and scores follow from the calibration, too"
+    page = " ".join(capsys.readouterr().out.split())
+    assert "p-values too, by the calibration" in page
+    assert "2 verdicts, drawn with --seed 0, are what the model supports" in page
+
+
+def test_another_models_calibration_is_refused_before_anything_is_repeated(
+    epochs: Replayed, tmp_path: Path
+) -> None:
+    header = tiny_calibration().header.model_copy(update={"model_digest": "00" * 32})
+    file = tmp_path / "other.calibration"
+    write_calibration(replace(tiny_calibration(), header=header), file)
+    told = ReplayConfig(
+        from_=str(epochs.folder / "store"), reaudit=2, model=str(tiny_model()), calibration=str(file)
+    )
+    with pytest.raises(ConfigError, match="is for"):
+        run(told)
