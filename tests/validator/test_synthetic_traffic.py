@@ -119,9 +119,12 @@ async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path
     for probed in (True, False):
         asked = Asked("An answer that is told apart.")
         rig = Rig(tmp_path / str(probed), asked, ["one"])
-        send = rig.traffic.probe if probed else rig.traffic.ask
-        names = [await send("one") for _ in range(60)]
-        assert names == ([f"request-{number:04d}" for number in range(1, 61)] if probed else [None] * 60)
+        for number in range(1, 61):
+            if not probed:
+                await rig.traffic.ask("one")
+                continue
+            reply = await rig.traffic.probe(rig.traffic.write_probe(seeded=True), "one")
+            assert reply == Reply(asked.answer, f"request-{number:04d}")
         went_on = [one for _, one in asked.drafts if one.talk.history]
         assert bool(went_on) is not probed
 
@@ -129,7 +132,10 @@ async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path
 async def test_a_probes_answer_does_not_count_as_one_that_its_miner_needs(tmp_path: Path) -> None:
     for probed in (True, False):
         rig = Rig(tmp_path / str(probed), asked := Asked(), ["one"])
-        await (rig.traffic.probe if probed else rig.traffic.ask)("one")
+        if probed:
+            await rig.traffic.probe(rig.traffic.write_probe(seeded=False), "one")
+        else:
+            await rig.traffic.ask("one")
         ((_, draft),) = asked.drafts
         body = json.dumps(draft.body)
         record = example_record(1, finished_at_ms=rig.clock.unix_ms())
@@ -140,9 +146,18 @@ async def test_a_probes_answer_does_not_count_as_one_that_its_miner_needs(tmp_pa
         assert rig.observer.answers_since(record.miner_hotkey, 0) == (0 if probed else 1)
 
 
+async def test_a_seeded_probe_has_one_answer_and_others_their_clients_seed_or_none(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Asked(), ["one"])
+    seeded = [rig.traffic.write_probe(seeded=True).body for _ in range(200)]
+    plain = [rig.traffic.write_probe(seeded=False).body for _ in range(200)]
+    assert all(isinstance(body["seed"], int) for body in seeded)
+    assert len({body["seed"] for body in seeded}) > 150
+    assert 0 < sum("seed" in body for body in plain) < 60
+
+
 async def test_a_probe_that_the_gateway_does_not_take_has_no_id(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Asked(trouble="the gateway can't be reached"), ["one"])
-    assert await rig.traffic.probe("one") is None
+    assert await rig.traffic.probe(rig.traffic.write_probe(seeded=False), "one") is None
     assert SUBJECT in rig.troubles.all()
 
 
