@@ -199,7 +199,9 @@ async def behind_a_gateway(
 ) -> AsyncIterator[tuple[Any, GatewayClient]]:
     callers = (AUDITOR.ss58_address,) if trusted else ()
     async with (
-        running_gateway(tmp_path, *behaviours, trusted_callers=callers) as gateway,
+        running_gateway(
+            tmp_path, *behaviours, trusted_callers=callers, random_source=random.Random(1)
+        ) as gateway,
         httpx.AsyncClient(trust_env=False) as http,
     ):
         yield gateway, GatewayClient(http, GatewayAddress(gateway.url, GATEWAY.ss58_address), AUDITOR)
@@ -226,6 +228,10 @@ async def fail(request: web.Request, script: Script) -> web.StreamResponse:
     return web.json_response({"error": {"message": "broken"}}, status=500)
 
 
+async def refuse(request: web.Request, script: Script) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "no"}}, status=400)
+
+
 async def break_off(request: web.Request, script: Script) -> web.StreamResponse:
     return await script.stream(request, *script.events[:2])
 
@@ -240,6 +246,23 @@ async def test_a_miner_that_fails_is_no_trouble_of_the_gateways(
         (record,) = gateway.records()
         assert (record.outcome, record.request_id) == ("failed", reply.request_id)
         assert (await client.ask(draft(stream), gateway.miners[0].hotkey)).text is None
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+async def test_a_probe_that_is_refused_has_its_id_and_asked_again_with_its_seed_is_the_same(
+    tmp_path: Path, seeded: bool
+) -> None:
+    async with behind_a_gateway(tmp_path, refuse) as (gateway, client):
+        rig = Rig(tmp_path, client, [gateway.miners[0].hotkey])
+        probe = rig.traffic.write_probe(seeded)
+        if not seeded:
+            probe.body.pop("seed", None)
+        replies = [await rig.traffic.probe(probe, gateway.miners[0].hotkey) for _ in range(2)]
+        records = gateway.records()
+        assert [record.outcome for record in records] == ["refused"] * 2
+        assert replies == [Reply(None, record.request_id) for record in records]
+        first, again = ({**body, "request_id": ""} for body in gateway.miners[0].bodies)
+        assert (first == again) is seeded
 
 
 async def test_an_auditor_that_is_not_trusted_is_told_the_cure(tmp_path: Path) -> None:
