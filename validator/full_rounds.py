@@ -1,9 +1,11 @@
 """What miners do while everybody is asked without pause: what they are paid for.
 
 A round that asks everybody goes on for `full_round_ms`: each miner gets its next request as soon as it has
-answered the last. In that time a machine does the work of one machine, under however many hotkeys and in
-whatever order it serves them. And the requests are the auditor's own: nobody has their answers ready, and a
-new hotkey is measured like an old one.
+answered the last, and one that it refuses or fails again and again (`validator/round_traffic.py`). In that
+time a machine does the work of one machine, under however many hotkeys and in whatever order it serves them.
+What it is bad at costs it the rest of the round at most, and not to serve that costs it all of the rest. And
+the requests are the auditor's own: nobody has their answers ready, and a new hotkey is measured like an old
+one.
 
     work of an answer = its tokens ÷ the speed that its shape allows (`validator/round_times.py`), in ms
     rate of an epoch  = Σ work ÷ Σ time in which it was asked, over its full rounds
@@ -12,8 +14,10 @@ new hotkey is measured like an old one.
 
 A miner is asked from its first request of the round on, until `full_round_ms` later or the epoch's end. Only
 the pauses after answers, which are the auditor's, are no time. A failed request is time without work, and so
-is the rest that the gateway gives the miner then; of that so large a share of its time is excused as its
-other requests fail, since reliability counts those. The answer under way at the end counts for
+is the rest that the gateway gives the miner then. Reliability counts the same failure, so of that time as
+large a share of all is excused as reliability takes of the score, or all of it if it is less: a failure costs
+once, and none pays: reliability × Σ work ÷ (Σ time − excused) ≤ Σ work ÷ Σ time. The answer under way at the
+end counts for
 
     τ × usual rate × (2v − 1), within [0, 2 τ × usual rate]
 
@@ -163,7 +167,7 @@ def work_done(
     Args:
         found: the spells of this epoch's full rounds.
         before: (work, time) of earlier epochs, newest first.
-        failing: of each miner, the share of its requests outside of full rounds that failed.
+        failing: of each miner, 1 − its reliability.
     """
     own: dict[str, list[Spell]] = {}
     for one in found:

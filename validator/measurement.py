@@ -18,9 +18,9 @@ from validator.audit_history import (
     within_window,
 )
 from validator.audit_rate import audit_rate
-from validator.client_voices import by_client, counted
 from validator.comparison import median, speed
-from validator.open_refusals import OpenRefusal, made_up_for
+from validator.open_refusals import OpenRefusal
+from validator.reliability import UNASKED, Reliability, reliabilities
 from validator.request_facts import RequestFacts
 from validator.round_history import NO_ROUND_INPUTS, RoundInputs
 from validator.scoring_config import ScoringConfig
@@ -66,9 +66,9 @@ class MinerMeasures:
     Attributes:
         requests: what it was sent in this epoch, and refusals of the epoch before that count in this one.
         failed: transport failures, and refusals of requests that another miner answered.
-        failed_weight: how many of answered + failed requests these count as: `failed`, or more where one
-            client's answers are more than its share.
+        reliability: what share of what it was asked it answered (`validator/reliability.py`).
         answers: the answers that speak about speed.
+        unanswered: what it refused or failed in this epoch, whoever is to blame.
         now: this epoch's audits; `earlier` those of its history.
         before: the sequential test before the epoch; `steps` what each audit did to it.
         audit_rate: the share of its answers that was audited.
@@ -79,9 +79,10 @@ class MinerMeasures:
     requests: int
     answered: int
     failed: int
-    failed_weight: float
+    reliability: float
     output_tokens: int
     answers: tuple[RequestFacts, ...]
+    unanswered: tuple[RequestFacts, ...]
     tokens_per_s: float | None
     ttft_ms: float | None
     now: AuditCounts
@@ -113,8 +114,7 @@ def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeas
     verdicts: dict[str, list[Verdict]] = {hotkey: [] for hotkey in requests}
     for verdict in inputs.verdicts:
         verdicts.setdefault(verdict.miner_hotkey, []).append(verdict)
-    answered_requests = {one.serves for one in inputs.requests if one.outcome == "answered"}
-    late = made_up_for(inputs.refusals, inputs.requests)
+    reliable = reliabilities(inputs.requests, inputs.refusals, config)
     past = {one.hotkey: one for one in inputs.history}
     tests = standings(inputs.history)
     uids = {miner.hotkey: miner.uid for miner in inputs.miners}
@@ -123,8 +123,7 @@ def measure_miners(inputs: EpochInputs, config: ScoringConfig) -> list[MinerMeas
             hotkey,
             uids.get(hotkey),
             requests[hotkey],
-            answered_requests,
-            late.get(hotkey, ()),
+            reliable.get(hotkey, UNASKED),
             _Audited(
                 verdicts[hotkey],
                 tests.get(hotkey, NEWCOMER),
@@ -153,26 +152,22 @@ def _measure(
     hotkey: str,
     uid: int | None,
     requests: Sequence[RequestFacts],
-    answered_requests: set[str],
-    late: Sequence[OpenRefusal],
+    reliable: Reliability,
     audited: _Audited,
     config: ScoringConfig,
 ) -> MinerMeasures:
     answered = [request for request in requests if request.outcome == "answered"]
     speaking = _speaking(answered, config)
-    failed = [request for request in requests if _is_failure(request, answered_requests)]
-    judged = [(one.client, False) for one in answered]
-    judged += [(one.client, True) for one in failed]
-    judged += [(one.client, True) for one in late]
     return MinerMeasures(
         hotkey=hotkey,
         uid=uid,
-        requests=len(requests) + len(late),
-        answered=len(answered),
-        failed=len(late) + len(failed),
-        failed_weight=max(len(failed) + len(late), counted(by_client(judged), config.client_share)),
+        requests=len(requests) + reliable.late,
+        answered=reliable.answered,
+        failed=reliable.failed,
+        reliability=reliable.share,
         output_tokens=sum(request.output_tokens for request in answered),
         answers=speaking,
+        unanswered=tuple(request for request in requests if request.outcome in ("failed", "refused")),
         tokens_per_s=median(speed(request) for request in speaking),
         ttft_ms=median(request.ttft_ms for request in answered if request.ttft_ms is not None),
         now=count_verdicts(audited.verdicts),
@@ -180,11 +175,4 @@ def _measure(
         before=audited.before,
         steps=steps(audited.before, audited.verdicts, config),
         audit_rate=audit_rate(audited.before, ((one.outcome, one.log_e) for one in audited.verdicts), config),
-    )
-
-
-def _is_failure(request: RequestFacts, answered_requests: set[str]) -> bool:
-    """A refusal is the client's fault unless another miner answered the same request."""
-    return request.outcome == "failed" or (
-        request.outcome == "refused" and request.serves in answered_requests
     )

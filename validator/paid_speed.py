@@ -5,7 +5,8 @@ from clients' when they come one at a time. So what counts is
 
     speed       the rate of work in full rounds (`validator/full_rounds.py`)
     promptness  the median over answers in rounds of 1 ÷ (time to the first token + 50 ms), ÷ the references
-                of all answers of the same shape (`validator/comparison.py`)
+                of all answers of the same shape (`validator/comparison.py`); what was not answered in a
+                round counts as a first token that never came
 
 each up to `usual_margin` times the miner's usual one, which all its other answers (of promptness: all) say:
 who is good in rounds alone is paid for what clients get. Figures are ÷ the best eligible miner's. While
@@ -23,6 +24,10 @@ from validator.scoring_config import ScoringConfig
 
 FEWEST_PROMPT = 5
 """Streamed answers in rounds from which on they say how prompt a miner is."""
+
+
+NEVER = 0.0
+"""The promptness of what was not answered; of any shape, since nothing is known of it."""
 
 
 def paid_rate(hotkey: str, probes: ProbeFindings, config: ScoringConfig) -> float:
@@ -55,8 +60,10 @@ def latencies(
     if not asked:
         return compare(every, config.client_share)
     known = polish(every, 2, config.client_share)
+    shape = next(iter(known.references), None)
     own = {
         miner.hotkey: _samples([one for one in miner.answers if one.key in asked], config)
+        + [Sample(shape, NEVER, one.client) for one in miner.unanswered if one.key in asked and one.streamed]
         for miner in eligible
     }
     enough = {hotkey: samples for hotkey, samples in own.items() if len(samples) >= FEWEST_PROMPT}

@@ -8,10 +8,11 @@ from validator.comparison import median
 from validator.full_rounds import WorkDone, work_done
 from validator.machine_links import Link, find_links
 from validator.measurement import EpochInputs
+from validator.reliability import reliabilities
 from validator.repeated_commitments import RepeatedCommitment, repeated_commitments
 from validator.round_failures import JointFailures, joint_failures
 from validator.round_history import EpochRounds, RoundHistory, RoundOutcome, carry_rounds, read_rounds
-from validator.round_times import Times, requests_of
+from validator.round_times import Times
 from validator.scoring_config import ScoringConfig
 from validator.shared_machines import SharedMachine, shared_machines
 
@@ -102,12 +103,8 @@ def probe_results(inputs: EpochInputs, config: ScoringConfig) -> ProbeResults:
 def _work(
     inputs: EpochInputs, rounds: EpochRounds, miners: Sequence[str], config: ScoringConfig
 ) -> list[WorkDone]:
-    asked = requests_of(held for held in inputs.rounds.rounds if held.full)
-    ended: dict[str, list[bool]] = {}
-    for one in inputs.requests:
-        if one.outcome in ("answered", "failed") and one.key not in asked:
-            ended.setdefault(one.miner_hotkey, []).append(one.outcome == "failed")
-    failing = {hotkey: sum(failed) / len(failed) for hotkey, failed in ended.items()}
+    reliable = reliabilities(inputs.requests, inputs.refusals, config)
+    failing = {hotkey: 1.0 - one.share for hotkey, one in reliable.items()}
     before = inputs.rounds.history.work_before()
     done = work_done(rounds.spells, before, failing, rounds.usual, config)
     return [one for one in done if one.hotkey in miners]

@@ -7,8 +7,9 @@ from validator.full_rounds import WorkDone
 from validator.probe_findings import ProbeFindings
 from validator.repeated_commitments import RepeatedCommitment
 
-SLOWER = 0.85
-"""Below so much of its usual rate a miner is told; `bench.incentives` prints how often that is luck."""
+SLOWER = 0.8
+"""Below so much of its usual rate a miner is told: luck takes the two of one with 25 answers of its own some
+8 % apart (standard deviation), and `bench.incentives` prints how often it is told."""
 
 
 def copy_words(copy: RepeatedCommitment) -> str:

@@ -1,7 +1,8 @@
 """Holds rounds of probes: when the chain's newest block calls for one, asks its members all at once.
 
 A round that asks everybody goes on: each member is asked again as soon as it has answered, until the round's
-time is over. No other round begins meanwhile.
+time is over. Who refuses a request, or fails, is asked the same one again: its time passes, and nobody comes
+by an easier one. No other round begins meanwhile.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from validator.probe_rounds import (
 )
 from validator.round_state import RoundState
 from validator.scoring_config import ScoringConfig
+from validator.synthetic_client import Reply
+from validator.synthetic_requests import Draft
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,8 @@ LOOK_EVERY_S = 1.0
 """Pause between looks at the newest block."""
 
 ASK_AGAIN_S = 0.5
-"""Pause before a member is asked again to whom the gateway let no request through, as while it rests."""
+"""Pause before a member is asked again that has not answered, or to whom the gateway let no request through,
+as while it rests."""
 
 MOST_ROUNDS_AT_ONCE = 8
 """Rounds under way; while miners let so many hang, no further one is begun."""
@@ -39,10 +43,14 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Probing(Protocol):
-    """What sends a synthetic request."""
+    """What sends synthetic requests."""
 
-    async def probe(self, miner_hotkey: str) -> str | None:
-        """The id that the gateway gave the request, once it has ended; None when it gave none."""
+    def write_probe(self, seeded: bool) -> Draft:
+        """A request; whoever is asked a seeded one twice has the same to do again."""
+        ...
+
+    async def probe(self, draft: Draft, miner_hotkey: str) -> Reply | None:
+        """What came of the request, once it has ended; None when the gateway made none of it."""
         ...
 
 
@@ -161,24 +169,30 @@ class _Answers:
         )
 
     async def _ask_on(self, hotkey: str, until_ms: int) -> None:
+        """What the gateway takes for no request is not asked again: no miner has seen it."""
+        unanswered: Draft | None = None
         while True:
-            was_asked = await self._ask(hotkey)
+            draft = unanswered or self._traffic.write_probe(seeded=self._held.full)
+            reply = await self._ask(draft, hotkey)
             if self._clock() >= until_ms or len(self._names[hotkey]) >= MOST_REQUESTS:
                 return
-            if not was_asked:
+            if reply is not None:
+                unanswered = draft if reply.text is None else None
+            if reply is None or unanswered:
                 await self._sleep(ASK_AGAIN_S)
 
-    async def _ask(self, hotkey: str) -> bool:
-        name = await self._traffic.probe(hotkey)
-        if name is None:
-            return False
-        self._names[hotkey].append(name)
+    async def _ask(self, draft: Draft, hotkey: str) -> Reply | None:
+        """The miner's reply; None when it was not asked."""
+        reply = await self._traffic.probe(draft, hotkey)
+        if reply is None or reply.request_id is None:
+            return None
+        self._names[hotkey].append(reply.request_id)
         self._told = True
         async with self._turn:
             if self._told:
                 self._told = False
                 await asyncio.to_thread(self._state.note, self._known())
-        return True
+        return reply
 
     def _known(self) -> ProbeRound:
         asked: Sequence[RoundRequests] = [

@@ -10,10 +10,10 @@ whatever order, give the same bits anywhere.
     latency       1 ÷ (time to the first token + 50 ms) of streamed answers in rounds, ÷ the best; answers of
                   one shape are compared, and continuations of what a miner has served before with each other
     verification  (passes + 2) ÷ (passes + fails + 2), over this epoch and the hotkey's last twelve
-    reliability   (answered + 2) ÷ (answered + failed + 2)
+    reliability   (answered + 2) ÷ (answered + failed + 2), see `validator/reliability.py`
 
-Both are bounded by what a miner's other answers say (`validator/paid_speed.py`). In those, and in
-reliability, no client weighs more than a share (`validator/client_voices.py`).
+Throughput and latency are bounded by what a miner's other answers say (`validator/paid_speed.py`). In those,
+and in reliability, no client weighs more than a share (`validator/client_voices.py`).
 
 Throughput is a factor, not a summand: honest income is proportional to the speed served, and a machine
 under several uids, which together do one machine's work while everybody is asked, earns what it earns under
@@ -176,8 +176,6 @@ def _earned(
     latency = compared.latency.get(miner.hotkey, throughput)
     passes = miner.now.passes + miner.earlier.passes + config.virtual_passes
     verification = passes / (passes + miner.now.fails + miner.earlier.fails)
-    requests = miner.answered + miner.failed + config.virtual_answers
-    reliability = (requests - miner.failed_weight) / requests
     unit = config.base_share + config.latency_share * latency + config.verification_share * verification
     return MinerScore.model_validate(
         _report(miner)
@@ -185,8 +183,8 @@ def _earned(
             "throughput": throughput,
             "latency": latency,
             "verification": verification,
-            "reliability": reliability,
-            "score": min(1.0, reliability * throughput * unit),
+            "reliability": miner.reliability,
+            "score": min(1.0, miner.reliability * throughput * unit),
             "reasons": (
                 *_remarks(miner, compared, bool(probes.work), config),
                 *probe_remarks(probes, miner.hotkey),

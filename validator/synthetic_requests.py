@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.inference_paths import CHAT_PATH
@@ -24,6 +24,12 @@ SYSTEM_PROMPT_CHOICES = 4
 HISTORY_FACTOR = 2.0
 SHORT_HISTORY_CHARS = 2000
 """A history is at most twice as long as the one that it stands for, or this long: it must fit the context."""
+
+NO_SEED = -1
+"""What vLLM takes for no seed."""
+
+SEED_LIMIT = 1 << 31
+"""Seeds are below this, which every sampler takes as it is."""
 
 Exchange = tuple[str, str]
 """What the user said, and what was answered."""
@@ -46,6 +52,13 @@ class Draft:
     def encoded(self) -> bytes:
         """The body as it is sent."""
         return json.dumps(self.body, ensure_ascii=False).encode()
+
+
+def with_seed(draft: Draft, chance: random.Random) -> Draft:
+    """The same request with a seed, if it has none: whoever computes it twice writes the same twice."""
+    if draft.body.get("seed") not in (None, NO_SEED):
+        return draft
+    return replace(draft, body=draft.body | {"seed": chance.randrange(SEED_LIMIT)})
 
 
 class Conversations:

@@ -15,7 +15,7 @@ from validator.clock import Clock
 from validator.synthetic_client import GatewayTrouble, Reply
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_rate import needed_rate, next_request
-from validator.synthetic_requests import Draft, RequestWriter
+from validator.synthetic_requests import Draft, RequestWriter, with_seed
 from validator.synthetic_state import save_state
 from validator.troubles import Troubles
 
@@ -119,28 +119,35 @@ class SyntheticTraffic:
 
     async def ask(self, miner_hotkey: str) -> None:
         """Send one request to that miner, and learn from the answer what can be said next."""
-        draft, reply = await self._send(miner_hotkey)
+        draft = self._writer.write(self._observer.reservoir.draw())
+        reply = await self._send(draft, miner_hotkey)
         if reply is not None and reply.text is not None:
             self._writer.answered(draft, reply.text)
 
-    async def probe(self, miner_hotkey: str) -> str | None:
-        """Send one request of a round; its id, once it has ended, or None.
+    def write_probe(self, seeded: bool) -> Draft:
+        """A request of a round; with a seed it has the same answer however often it is sent.
+
+        Most clients give none, so one alone would be told by it.
+        """
+        draft = self._writer.write(self._observer.reservoir.draw())
+        return with_seed(draft, self._chance) if seeded else draft
+
+    async def probe(self, draft: Draft, miner_hotkey: str) -> Reply | None:
+        """Send a request of a round; what came of it, once it has ended, or None.
 
         Nothing goes on from its answer: the ids of rounds are published, and would tell what does.
         """
-        _, reply = await self._send(miner_hotkey, of_round=True)
-        return reply.request_id if reply else None
+        return await self._send(draft, miner_hotkey, of_round=True)
 
-    async def _send(self, miner_hotkey: str, of_round: bool = False) -> tuple[Draft, Reply | None]:
-        draft = self._writer.write(self._observer.reservoir.draw())
+    async def _send(self, draft: Draft, miner_hotkey: str, of_round: bool = False) -> Reply | None:
         self._observer.note_own(draft.body, of_round)
         try:
             reply = await self._client.ask(draft, miner_hotkey)
         except GatewayTrouble as error:
             self._troubles.report(SUBJECT, f"{error}; miners with few clients are not audited enough")
-            return draft, None
+            return None
         self._troubles.clear(SUBJECT)
-        return draft, reply
+        return reply
 
     def _save(self) -> None:
         self._saved_at_ms = self._clock()

@@ -94,9 +94,9 @@ def false_links(plays: Sequence[Played]) -> int:
 
 
 def false_slowness(plays: Sequence[Played]) -> int:
-    """Epochs in which any of the subject's neighbours was told that it is slow while everybody is asked."""
+    """How often one of the subject's neighbours was told that it is slow while everybody is asked."""
     return sum(
-        bool(slowed - own)
+        len(slowed - own)
         for played in plays
         for slowed, own in zip(played.slowed, played.subject, strict=True)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.incentives.cheats import Trace
 from bench.incentives.miners import Player
 from bench.incentives.population import Machine, Timing, timing
-from bench.incentives.pressed import FAILED_AFTER_S, Handled, Pressed
+from bench.incentives.pressed import Handled, Pressed, unanswered_s
 from bench.incentives.records import attempt_facts
 from bench.incentives.rounds import SECRET, Call
 from bench.incentives.strategies import RESET, Conduct
@@ -30,6 +30,8 @@ class Served:
     facts: RequestFacts
     trace: Trace
     audit_seed: int
+    written: int = 0
+    """Tokens of an answer that broke off."""
 
 
 class Network:
@@ -123,9 +125,13 @@ class Network:
             player, by_uid = players[own[0].uid], {miner.uid: miner for miner in own}
 
             def ask(
-                uid: int, number: int, player: Player = player, by_uid: dict[int, KnownMiner] = by_uid
+                uid: int,
+                number: int,
+                again: int,
+                player: Player = player,
+                by_uid: dict[int, KnownMiner] = by_uid,
             ) -> tuple[Arrival, Conduct]:
-                arrival = call.request(uid, number)
+                arrival = call.request(uid, number, again)
                 return arrival, _conduct(player, arrival, 0, by_uid[uid].hotkey, None)
 
             strategy = player.strategy
@@ -160,7 +166,7 @@ class Network:
         return served, listed
 
     def _recorded(self, call: Call, miner: KnownMiner, machine: Machine, one: Handled) -> Served:
-        name = f"round-{call.block.number:06d}-{miner.uid:03d}-{one.arrival.number:06d}"
+        name = f"round-{call.block.number:06d}-{miner.uid:03d}-{one.place:06d}"
         duration_ms = (one.ended_s - one.started_s) * 1000
         alone = timing(machine, one.arrival, one.conduct.speed_up)
         taken = Timing(alone.ttft_ms * max(1.0, duration_ms / alone.duration_ms), duration_ms)
@@ -196,9 +202,10 @@ class Network:
             miner = left.pop(chosen.uid)
             made.append(self._attempt(epoch, arrival, attempt, now_s, players[miner.uid], miner))
             outcomes = [one.facts.outcome for one in made]
-            if outcomes[-1] == "answered" or outcomes.count("refused") >= MAX_REFUSALS:
+            broken = arrival.streamed and made[-1].written
+            if outcomes[-1] == "answered" or outcomes.count("refused") >= MAX_REFUSALS or broken:
                 break
-            now_s += FAILED_AFTER_S
+            now_s += made[-1].facts.duration_ms / 1000
         return made
 
     def _choose(self, arrival: Arrival, miners: Sequence[KnownMiner], now_s: float) -> MinerLoad | None:
@@ -223,7 +230,7 @@ class Network:
         conduct = _conduct(player, arrival, attempt, miner.hotkey, probed)
         taken = timing(player.strategy.machine, arrival, conduct.speed_up / _longer(player, arrival, probed))
         if conduct.outcome != "answered":
-            taken = Timing(0.0, FAILED_AFTER_S * 1000)
+            taken = Timing(0.0, unanswered_s(player.strategy.machine, arrival, conduct) * 1000)
         alongside = miner.in_flight
         ends_s = now_s + taken.duration_ms / 1000
         entered = self._occupy(miner, now_s, ends_s, free=probed is None)
@@ -242,7 +249,7 @@ class Network:
         name = f"{client_request}-{attempt}"
         client = self._client(arrival)
         facts = attempt_facts(name, f"{client_request}-0", client, arrival, conduct, taken, now_s, miner)
-        return Served(facts, conduct.trace, arrival.audit_seed)
+        return Served(facts, conduct.trace, arrival.audit_seed, conduct.written)
 
     def _client(self, arrival: Arrival) -> str:
         """Whose request it is: a flooding player's, under one of its keys, or the one that was drawn."""

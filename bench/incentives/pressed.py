@@ -1,25 +1,30 @@
 """A machine while each of its hotkeys is asked again as soon as it has answered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.incentives.population import PREFILL_SPEEDUP, Machine, timing
-from bench.incentives.strategies import Conduct, Together
+from bench.incentives.strategies import RESET, Conduct, Together
 from bench.incentives.traffic import Arrival
 from gateway.breaker import FIRST_COOLDOWN_S, LONGEST_COOLDOWN_S
 from validator.probe_rounds import MOST_REQUESTS
+from validator.round_traffic import ASK_AGAIN_S
 
 FAILED_AFTER_S = 1.0
 """When a broken attempt is given up."""
+
+REFUSED_AFTER_S = 0.05
+"""A refusal takes little more than the way there and back."""
 
 _SOON_S = 1e-9
 
 
 @dataclass(frozen=True)
 class Handled:
-    """One request of a full round: of which uid, from when to when."""
+    """One request of a full round: of which uid, which of its requests, and from when to when."""
 
     uid: int
+    place: int
     arrival: Arrival
     conduct: Conduct
     started_s: float
@@ -28,18 +33,25 @@ class Handled:
 
 @dataclass
 class _Seat:
-    """One uid: what it is asked now, and when it can be asked next."""
+    """One uid: what it is asked now, and when it can be asked next.
+
+    Attributes:
+        asked: how many requests were made; `answered` of them were, and the next was in vain `again` times.
+    """
 
     uid: int
     place: int
     free_at_s: float
     asked: int = 0
+    answered: int = 0
+    again: int = 0
     failed_in_a_row: int = 0
     job: "_Job | None" = None
 
 
 @dataclass
 class _Job:
+    place: int
     arrival: Arrival
     conduct: Conduct
     started_s: float
@@ -47,8 +59,8 @@ class _Job:
     worth: float
 
 
-Ask = Callable[[int, int], tuple[Arrival, Conduct]]
-"""The n-th request of a uid, and what its miner does with it."""
+Ask = Callable[[int, int, int], tuple[Arrival, Conduct]]
+"""The n-th request of a uid, asked so often before in vain, and what its miner does with it."""
 
 
 @dataclass
@@ -90,20 +102,23 @@ class Pressed:
     def _fill(self, seat: _Seat, seats: Sequence[_Seat], now_s: float, ask: Ask) -> None:
         if seat.job or seat.free_at_s > now_s or not self._is_asked(seat, now_s):
             return
-        arrival, conduct = ask(seat.uid, seat.asked)
+        arrival, conduct = ask(seat.uid, seat.answered, seat.again)
+        place = seat.asked
         seat.asked += 1
         if conduct.outcome == "answered" and not self._drops(seat, seats):
             taken_s = timing(self.machine, arrival, conduct.speed_up).duration_ms / 1000
-            seat.job = _Job(arrival, conduct, now_s, taken_s, _worth(self.machine, arrival))
+            seat.job = _Job(place, arrival, conduct, now_s, taken_s, _worth(self.machine, arrival))
             return
-        outcome = conduct.outcome if conduct.outcome != "answered" else "failed"
-        ended_s = now_s + FAILED_AFTER_S
-        self.handled.append(Handled(seat.uid, arrival, Conduct(outcome), now_s, ended_s))
-        seat.free_at_s = ended_s
+        conduct = conduct if conduct.outcome != "answered" else RESET
+        outcome = conduct.outcome
+        ended_s = now_s + unanswered_s(self.machine, arrival, conduct)
+        self.handled.append(Handled(seat.uid, place, arrival, conduct, now_s, ended_s))
+        seat.again += 1
+        seat.free_at_s = ended_s + ASK_AGAIN_S
         if outcome == "failed":
             seat.failed_in_a_row += 1
             rest_s = FIRST_COOLDOWN_S * 2.0 ** (seat.failed_in_a_row - 1)
-            seat.free_at_s += min(LONGEST_COOLDOWN_S, rest_s)
+            seat.free_at_s = ended_s + min(LONGEST_COOLDOWN_S, rest_s)
 
     def _drops(self, seat: _Seat, seats: Sequence[_Seat]) -> bool:
         if self.together == "alternate":
@@ -127,8 +142,18 @@ class Pressed:
         job.left_s -= (then_s - now_s) * rate
         if job.left_s > _SOON_S:
             return
-        self.handled.append(Handled(seat.uid, job.arrival, job.conduct, job.started_s, then_s))
+        self.handled.append(Handled(seat.uid, job.place, job.arrival, job.conduct, job.started_s, then_s))
         seat.job, seat.free_at_s, seat.failed_in_a_row = None, then_s, 0
+        seat.answered, seat.again = seat.answered + 1, 0
+
+
+def unanswered_s(machine: Machine, arrival: Arrival, conduct: Conduct) -> float:
+    """How long a request goes on that is not answered."""
+    if conduct.outcome == "refused":
+        return REFUSED_AFTER_S
+    if not conduct.written:
+        return FAILED_AFTER_S
+    return timing(machine, replace(arrival, output_tokens=conduct.written)).duration_ms / 1000
 
 
 def _worth(machine: Machine, arrival: Arrival) -> float:

@@ -38,7 +38,7 @@ def attempt_facts(
     started_at_ms = START_MS + round(now_s * 1000)
     choice = _choice_facts(arrival.prompt_tokens, arrival.output_tokens)
     return RequestFacts.model_construct(
-        version="request/1",
+        version="request/2",
         request_id=name,
         client_request=client_request,
         client=published_name(client, int(now_s // EPOCH_S), miner.hotkey),

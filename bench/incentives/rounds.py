@@ -33,9 +33,17 @@ class Call:
     requests_each: int
     lasts_s: float
 
-    def request(self, uid: int, number: int) -> Arrival:
-        """A member's request, the same whatever else is played; nobody's own."""
-        return _request(self.block.hash, self.at_s, self.full, uid, number)
+    def request(self, uid: int, number: int, again: int = 0) -> Arrival:
+        """A member's request, the same whatever else is played; nobody's own.
+
+        Args:
+            again: how often it was asked before in vain: it has the same to do, and its faults are new.
+        """
+        asked = _request(self.block.hash, self.at_s, self.full, uid, number)
+        if not again:
+            return asked
+        anew = arrival(number, self.at_s, random.Random(f"{asked.signature}/{again}"), synthetic=True)
+        return replace(asked, faults=anew.faults, whim=anew.whim, signature=anew.signature)
 
 
 @lru_cache(maxsize=1 << 17)

@@ -110,7 +110,7 @@ def _say_tables(earned: Sequence[Earned], say: Say) -> None:
     say(f"strategies that pay: {', '.join(paying) or 'none'}")
     epochs = sum(len(one.shared) for one in honest)
     say(link_words(epochs, false_links(honest)))
-    say(slowness_words(epochs, false_slowness(honest)) + "\n")
+    say(slowness_words(epochs * len(NEIGHBOURS), false_slowness(honest)) + "\n")
 
 
 def _say_fairness(config: IncentivesConfig, world: World, say: Say) -> None:

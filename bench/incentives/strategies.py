@@ -16,7 +16,7 @@ from bench.incentives.cheats import (
     Exposed,
     Trace,
 )
-from bench.incentives.population import SUBJECT, Machine, is_long
+from bench.incentives.population import LONG_ANSWER, SUBJECT, Machine, has_long_answer, is_long
 from bench.incentives.traffic import Arrival
 from shared.records import Outcome
 from validator.sequential_test import Standing
@@ -51,16 +51,19 @@ class Conduct:
         trace: what an audit would find.
         speed_up: how much faster it answers than its machine honestly could.
         claimed: factor on the speed that its receipt claims.
+        written: tokens of an answer that breaks off and fails.
     """
 
     outcome: Outcome = "answered"
     trace: Trace = None
     speed_up: float = 1.0
     claimed: float = 1.0
+    written: int = 0
 
 
 HONEST = Conduct()
 REFUSE, RESET = Conduct("refused"), Conduct("failed")
+BREAK_OFF = Conduct("failed", written=8)
 Serve = Callable[[Arrival, Situation], Conduct]
 
 Together = Literal["share", "queue", "turns", "shortest", "choosy", "drop", "alternate"]
@@ -133,6 +136,21 @@ def without_long(conduct: Conduct) -> Serve:
     return lambda arrival, _: conduct if is_long(arrival) else HONEST
 
 
+def in_rounds(serve: Serve, pressed: bool = True) -> Serve:
+    """So while everybody is asked, honestly otherwise; or the other way round."""
+    return lambda arrival, situation: serve(arrival, situation) if arrival.pressed is pressed else HONEST
+
+
+def _excused(arrival: Arrival, _: Situation) -> Conduct:
+    """Resets what is long while everybody is asked, and as much of everything else as might excuse it."""
+    return RESET if (is_long(arrival) if arrival.pressed else arrival.whim < EXCUSES) else HONEST
+
+
+def _without_long_answers(arrival: Arrival, _: Situation) -> Conduct:
+    """Breaks off where it becomes slow."""
+    return Conduct("failed", written=LONG_ANSWER) if has_long_answer(arrival) else HONEST
+
+
 def flooding(name: str, summary: str, share: float, keys: int = 1) -> Strategy:
     """Sends so large a share of all requests itself, and answers those that reach it from a cache."""
 
@@ -175,6 +193,10 @@ def _doubted(situation: Situation) -> bool:
 
 
 WEAK_AT_LONG = replace(SUBJECT, long_prompt_speed=0.5)
+HELPLESS_AT_LONG = replace(SUBJECT, long_prompt_speed=0.05)
+SLOWING_DOWN = replace(SUBJECT, long_answer_speed=0.05)
+EXCUSES = 0.3
+"""Share of clients' requests that a strategy fails for an excuse."""
 
 HONEST_STRATEGY = Strategy("honest", 0, "serves the true model")
 
@@ -210,7 +232,28 @@ STRATEGIES = (
     Strategy("resets-long", 20, "resets connections with long prompts", without_long(RESET)),
     Strategy("refuses-weakness", 20, "answers 400 to long prompts, its machine being slow at them",
              without_long(REFUSE), machine=WEAK_AT_LONG),
-    Strategy("resets-weakness", 20, "resets them instead", without_long(RESET), machine=WEAK_AT_LONG),
+    Strategy("refuses-weakness-in-rounds", 20, "the same while everybody is asked, honest otherwise",
+             in_rounds(without_long(REFUSE)), machine=WEAK_AT_LONG),
+    Strategy("refuses-weakness-outside", 20, "the same but while everybody is asked",
+             in_rounds(without_long(REFUSE), pressed=False), machine=WEAK_AT_LONG),
+    Strategy("refuses-hardest", 20,
+             "answers 400 to long prompts, its machine having a twentieth of its speed",
+             without_long(REFUSE), machine=HELPLESS_AT_LONG),
+    Strategy("resets-weakness", 20, "resets long prompts, its machine being slow at them",
+             without_long(RESET), machine=WEAK_AT_LONG),
+    Strategy("resets-weakness-in-rounds", 20, "the same while everybody is asked, honest otherwise",
+             in_rounds(without_long(RESET)), machine=WEAK_AT_LONG),
+    Strategy("resets-hardest", 20, "resets long prompts, its machine having a twentieth of its speed",
+             without_long(RESET), machine=HELPLESS_AT_LONG),
+    Strategy("resets-for-excuses", 20, "the same in rounds, and elsewhere three of ten requests",
+             _excused, machine=HELPLESS_AT_LONG),
+    Strategy("truncates-weakness", 20,
+             "breaks off after eight tokens what is long, its machine being slow at it",
+             without_long(BREAK_OFF), machine=WEAK_AT_LONG),
+    Strategy("truncates-slow-end", 20, "breaks off where its machine falls to a twentieth of its speed",
+             _without_long_answers, machine=SLOWING_DOWN),
+    Strategy("truncates-slow-end-in-rounds", 20, "the same while everybody is asked, honest otherwise",
+             in_rounds(_without_long_answers), machine=SLOWING_DOWN),
     Strategy("int4", 21, "serves 4-bit weights", always(cheating(INT4))),
     Strategy("fp8", 21, "serves fp8 weights", always(cheating(FP8))),
     Strategy("int8", 21, "serves int8 weights", always(cheating(INT8))),

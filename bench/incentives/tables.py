@@ -105,8 +105,9 @@ def link_words(epochs: int, false: int) -> str:
 
 
 def slowness_words(epochs: int, false: int) -> str:
-    """How often luck made an honest miner look slow in rounds that ask everybody."""
-    return f"honest neighbours told that they are slow while all are asked: in {false} of {epochs} epochs"
+    """How often luck made an honest miner look slow in full rounds; `epochs` of all of them, summed."""
+    told = "honest neighbours told that they are slow while all are asked"
+    return f"{told}: in {false} of their {epochs} epochs"
 
 
 def luck_words(found: Luck) -> str:

@@ -139,6 +139,22 @@ def test_who_is_fast_in_rounds_alone_is_paid_for_what_clients_get() -> None:
     assert five_epochs().earned(named("fast-in-rounds")).income < 0.8
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "refuses-weakness", "refuses-weakness-in-rounds", "refuses-weakness-outside", "resets-weakness",
+        "resets-weakness-in-rounds", "truncates-weakness", "truncates-slow-end", "resets-for-excuses",
+    ],
+)  # fmt: skip
+def test_not_serving_what_its_machine_is_bad_at_earns_no_miner_more(name: str) -> None:
+    assert five_epochs().earned(named(name)).income < 1.0
+
+
+@pytest.mark.parametrize("name", ["refuses-hardest", "resets-hardest"])
+def test_even_what_takes_its_machine_the_rest_of_a_round_is_not_worth_refusing(name: str) -> None:
+    assert five_epochs().earned(named(name)).income < 1.02
+
+
 def test_two_uids_of_an_idle_machine_are_told_with_their_evidence() -> None:
     found = Measuring(world(epochs=12, requests=240), 0.0).earned(named("two-uids-idle"))
     assert found.played.shared[-1] == {hotkey_address(f"0/{number}/0") for number in range(2)}
@@ -161,7 +177,7 @@ def test_rounds_take_no_honest_miners_for_one_machine() -> None:
     assert false_links([played]) == 0
     assert "in 0 of 12 epochs" in link_words(len(played.shared), false_links([played]))
     assert false_slowness([played]) <= 2
-    assert "in 3 of 12 epochs" in slowness_words(12, 3)
+    assert "in 3 of their 12 epochs" in slowness_words(12, 3)
 
 
 def test_an_honest_newcomer_earns_from_its_first_epoch_on() -> None:

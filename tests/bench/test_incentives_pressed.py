@@ -1,15 +1,16 @@
 """A machine whose hotkeys are all asked again as soon as they have answered."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from bench.incentives.population import SUBJECT, timing
-from bench.incentives.pressed import FAILED_AFTER_S, Handled, Pressed
-from bench.incentives.rounds import calls
-from bench.incentives.strategies import HONEST, RESET, Conduct, Together
+from bench.incentives.population import LONG_ANSWER, SUBJECT, is_long, timing
+from bench.incentives.pressed import FAILED_AFTER_S, REFUSED_AFTER_S, Handled, Pressed, unanswered_s
+from bench.incentives.rounds import Call, calls
+from bench.incentives.strategies import BREAK_OFF, HONEST, REFUSE, RESET, Conduct, Together
 from bench.incentives.traffic import Arrival
 from validator.scoring_config import ScoringConfig
 
@@ -23,8 +24,8 @@ def handled(uids: int, together: Together = "share", conduct: Conduct = HONEST) 
     start_s = CALL.at_s
     machine = Pressed(SUBJECT, together, start_s, start_s + CALL.lasts_s, 0)
 
-    def ask(uid: int, number: int) -> tuple[Arrival, Conduct]:
-        return CALL.request(uid, number), conduct
+    def ask(uid: int, number: int, again: int) -> tuple[Arrival, Conduct]:
+        return CALL.request(uid, number, again), conduct
 
     return machine.serve([(uid, float("-inf")) for uid in range(uids)], ask)
 
@@ -74,6 +75,65 @@ def test_failures_take_a_second_and_cost_a_rest() -> None:
     made = handled(1, conduct=RESET)
     assert all(one.ended_s - one.started_s == pytest.approx(FAILED_AFTER_S) for one in made)
     assert len(made) < 5
+
+
+def work_of_rounds(serve: Callable[[Arrival], Conduct], asked_again: bool = True) -> float:
+    """What a machine that is slow at long prompts does in thirty full rounds, in seconds of a usual one's.
+
+    Args:
+        asked_again: whether what was not answered is asked again; other requests are in its place if not.
+    """
+    machine = replace(SUBJECT, long_prompt_speed=0.2)
+    done_s = 0.0
+    for call in [one for epoch in range(8) for one in calls(epoch, CONFIG) if one.full][:30]:
+        made: list[Handled] = []
+        pressed = Pressed(machine, "share", call.at_s, call.at_s + call.lasts_s, 0, made)
+
+        def ask(
+            uid: int, number: int, again: int, call: Call = call, made: list[Handled] = made
+        ) -> tuple[Arrival, Conduct]:
+            arrival = call.request(uid, number, again) if asked_again else call.request(uid, len(made))
+            return arrival, serve(arrival)
+
+        pressed.serve([(0, float("-inf"))], ask)
+        done_s += sum(work_s(one) for one in made if one.conduct.outcome == "answered")
+    return done_s
+
+
+@pytest.mark.parametrize("conduct", [REFUSE, RESET, BREAK_OFF])
+def test_what_a_machine_is_slow_at_is_not_worth_refusing(conduct: Conduct) -> None:
+    honest = work_of_rounds(lambda _: HONEST)
+    assert work_of_rounds(lambda one: conduct if is_long(one) else HONEST) < 0.8 * honest
+
+
+def test_if_nothing_were_asked_again_refusing_what_a_machine_is_slow_at_would_pay() -> None:
+    honest = work_of_rounds(lambda _: HONEST)
+    assert work_of_rounds(lambda one: REFUSE if is_long(one) else HONEST, asked_again=False) > 1.3 * honest
+
+
+def test_what_was_asked_in_vain_is_asked_again_with_faults_of_its_own() -> None:
+    first, again = CALL.request(0, 0), CALL.request(0, 0, 1)
+    assert again == CALL.request(0, 0, 1) != CALL.request(0, 0, 2)
+    assert again.faults != first.faults
+    assert replace(again, faults=first.faults, whim=first.whim, signature=first.signature) == first
+
+
+def test_a_refusal_takes_no_time_and_a_broken_answer_that_of_what_it_wrote() -> None:
+    arrival = CALL.request(0, 0)
+    assert unanswered_s(SUBJECT, arrival, REFUSE) == REFUSED_AFTER_S
+    assert unanswered_s(SUBJECT, arrival, RESET) == FAILED_AFTER_S
+    written = timing(SUBJECT, replace(arrival, output_tokens=BREAK_OFF.written)).duration_ms / 1000
+    assert unanswered_s(SUBJECT, arrival, BREAK_OFF) == written
+
+
+def test_a_machine_that_slows_down_takes_longer_over_long_answers_alone() -> None:
+    slowing = replace(SUBJECT, long_answer_speed=0.5)
+    short, long = (
+        replace(CALL.request(0, 0), output_tokens=count) for count in (LONG_ANSWER, 3 * LONG_ANSWER)
+    )
+    assert timing(slowing, short) == timing(SUBJECT, short)
+    rest_ms = timing(SUBJECT, long).duration_ms - timing(SUBJECT, short).duration_ms
+    assert timing(slowing, long).duration_ms == pytest.approx(timing(SUBJECT, long).duration_ms + rest_ms)
 
 
 def test_requests_of_rounds_are_no_players_own() -> None:

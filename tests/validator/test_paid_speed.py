@@ -1,6 +1,6 @@
 """Pay follows what miners do in rounds, within what their other answers say."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -99,9 +99,11 @@ def test_who_is_slower_in_rounds_than_usual_is_told() -> None:
     assert not any("usually does" in one for one in (*got[ME].reasons, *got[THIRD].reasons))
 
 
-def prompt_in_rounds(ttft_ms: float, count: int, usual_ms: float = 100.0) -> Mapping[str, float]:
+def prompt_in_rounds(
+    ttft_ms: float, count: int, usual_ms: float = 100.0, unanswered: Sequence[RequestRecord] = ()
+) -> Mapping[str, float]:
     """Latencies when HONEST's answers in rounds have this time to the first token."""
-    mine = many_records(HONEST, 1, range(50, 50 + count), ttft_ms=ttft_ms)
+    mine = [*many_records(HONEST, 1, range(50, 50 + count), ttft_ms=ttft_ms), *unanswered]
     theirs = [*many_records(ALSO_HONEST, 2, range(150, 160)), *many_records(CHEAT, 3, range(250, 260))]
     others = [
         one.model_copy(update={"ttft_ms": usual_ms}) if one.miner_hotkey == ME else one for one in ANSWERED
@@ -128,6 +130,31 @@ def test_who_is_prompt_in_rounds_alone_is_bounded_by_all_its_answers() -> None:
 
 def test_few_answers_in_rounds_leave_promptness_to_all_answers() -> None:
     assert prompt_in_rounds(250.0, FEWEST_PROMPT - 1)[ME] == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "failed"])
+def test_what_is_not_answered_in_rounds_counts_as_a_first_token_that_never_came(outcome: str) -> None:
+    """Who is slow with some requests looks no more prompt for not answering them."""
+    slow = many_records(HONEST, 1, range(80, 87), ttft_ms=5000.0)
+    left_out = many_records(HONEST, 1, range(80, 87), outcome=outcome)
+    assert prompt_in_rounds(100.0, 8)[ME] == pytest.approx(1.0, rel=0.01)
+    for more in (1, 3, 6, 7):
+        served = prompt_in_rounds(100.0, 8, unanswered=slow[:more])[ME]
+        assert prompt_in_rounds(100.0, 8, unanswered=left_out[:more])[ME] <= served
+    assert prompt_in_rounds(100.0, 5, unanswered=left_out)[ME] == 0.0
+
+
+def test_what_would_not_have_been_streamed_says_nothing_of_promptness() -> None:
+    failed = many_records(HONEST, 1, range(80, 87), outcome="failed")
+    whole = [one.model_copy(update={"streamed": False}) for one in failed]
+    assert prompt_in_rounds(100.0, 5, unanswered=whole)[ME] == pytest.approx(1.0, rel=0.01)
+
+
+def test_what_is_not_answered_outside_of_rounds_is_reliabilitys_to_count() -> None:
+    failed = many_records(HONEST, 1, range(80, 87), outcome="failed")
+    inputs = epoch([*ANSWERED, *failed], many_records(ALSO_HONEST, 2, range(100, 102)))
+    asked = {(one.request_id, one.miner_hotkey) for one in ANSWERED}
+    assert latencies(measure_miners(inputs, CONFIG), asked, CONFIG)[ME] == pytest.approx(1.0, rel=0.01)
 
 
 def test_order_changes_no_bit() -> None:

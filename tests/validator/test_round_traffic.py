@@ -15,6 +15,9 @@ from validator.database import Database
 from validator.probe_rounds import BLOCK_MS, MAX_ROUND_LAG_MS, MOST_REQUESTS, members, round_after
 from validator.round_state import KEY_BYTES, KEY_FILE, RoundState, load_round_key
 from validator.round_traffic import ASK_AGAIN_S, MOST_ROUNDS_AT_ONCE, RoundTraffic
+from validator.synthetic_client import Reply
+from validator.synthetic_prompts import Opening
+from validator.synthetic_requests import Draft
 
 MINERS = hotkeys(6)
 EPOCH = 4
@@ -23,17 +26,29 @@ ANSWER_MS = 3_000
 
 
 class Probed:
-    """Notes who is asked and when; answers, gives no id, hangs or breaks."""
+    """Notes who is asked what and when; answers, refuses, gives no id, hangs or breaks.
+
+    Attributes:
+        first: what becomes of the first requests to a hotkey, whatever becomes of the others.
+    """
 
     def __init__(self, how: str = "answers", answer_ms: int = ANSWER_MS) -> None:
         self.asked: list[str] = []
+        self.drafts: dict[str, list[Draft]] = {}
+        self.written: list[Draft] = []
+        self.first: dict[str, list[str]] = {}
         self.answer_ms = answer_ms
         self.pass_time: Callable[[int], None] = lambda _: None
         self.how = how
         self.under_way = self.most_at_once = 0
 
-    async def probe(self, miner_hotkey: str) -> str | None:
+    def write_probe(self, seeded: bool) -> Draft:
+        self.written.append(Draft("/", {"number": len(self.written), "seeded": seeded}, False, Opening("")))
+        return self.written[-1]
+
+    async def probe(self, draft: Draft, miner_hotkey: str) -> Reply | None:
         self.asked.append(miner_hotkey)
+        self.drafts.setdefault(miner_hotkey, []).append(draft)
         name = f"request-{len(self.asked):04d}"
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
@@ -46,7 +61,13 @@ class Probed:
         if self.how == "breaks":
             raise ZeroDivisionError("a defect")
         self.under_way -= 1
-        return name if self.how == "answers" else None
+        how = self.first[miner_hotkey].pop(0) if self.first.get(miner_hotkey) else self.how
+        replies = {
+            "answers": Reply("An answer.", name),
+            "refuses": Reply(None, name),
+            "gives no id": Reply(None),
+        }
+        return replies.get(how)
 
 
 class Rig:
@@ -173,6 +194,45 @@ async def test_who_can_not_be_asked_in_a_full_round_is_tried_again_after_a_pause
     await rig.show(fulls(1)[0])
     assert len(rig.probed.asked) > len(MINERS)
     assert rig.slept_s.count(ASK_AGAIN_S) >= CONFIG.full_round_ms / 1000 / ASK_AGAIN_S / len(MINERS)
+
+
+async def test_what_a_member_does_not_answer_it_is_asked_again_until_it_does(database: Database) -> None:
+    """Also when the gateway lets nothing through to it for a while, because it failed."""
+    rig = Rig(database, Probed())
+    rig.probed.first = {MINERS[2]: ["answers", "refuses", "gives no id", "refuses", "answers"]}
+    await rig.show(fulls(1)[0])
+    numbers = [one.body["number"] for one in rig.probed.drafts[MINERS[2]]]
+    assert len(set(numbers[1:5])) == 1
+    assert len({numbers[0], numbers[1], *numbers[5:]}) == len(numbers) - 3
+    assert rig.slept_s.count(ASK_AGAIN_S) == 3
+    others = [
+        one.body["number"] for miner in MINERS if miner != MINERS[2] for one in rig.probed.drafts[miner]
+    ]
+    assert len(set(others)) == len(others)
+    assert all(one.body["seeded"] for one in rig.probed.written), "the same again has the same answer"
+
+
+async def test_who_refuses_everything_is_asked_one_request_at_bounded_pace(database: Database) -> None:
+    rig = Rig(database, Probed("refuses"))
+    await rig.show(fulls(1)[0])
+    (held,) = rig.state.of(EPOCH)
+    assert all(len({one.body["number"] for one in drafts}) == 1 for drafts in rig.probed.drafts.values())
+    assert all(1 < len(one.request_ids) < MOST_REQUESTS for one in held.asked)
+
+
+async def test_what_the_gateway_takes_for_no_request_is_not_asked_again(database: Database) -> None:
+    rig = Rig(database, Probed())
+    rig.probed.first = {miner: ["gives no id"] * 3 for miner in MINERS}
+    await rig.show(fulls(1)[0])
+    asked = [one.body["number"] for drafts in rig.probed.drafts.values() for one in drafts]
+    assert len(set(asked)) == len(asked)
+
+
+async def test_in_a_round_of_a_half_nothing_is_asked_again_and_nothing_marks_it(database: Database) -> None:
+    rig = Rig(database, Probed("refuses"))
+    await rig.show(halves(1)[0])
+    assert len(rig.probed.asked) == len(asked_after(halves(1)[0]))
+    assert not any(one.body["seeded"] for one in rig.probed.written)
 
 
 async def test_while_a_full_round_goes_on_no_other_begins(database: Database) -> None:

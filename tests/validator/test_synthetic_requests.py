@@ -2,9 +2,19 @@ import json
 import random
 from typing import Any
 
+import pytest
+
 from shared.inference_paths import CHAT_PATH, COMPLETIONS_PATH
 from validator.synthetic_prompts import GrammarPrompts, Opening
-from validator.synthetic_requests import KEPT_CONVERSATIONS, Conversations, Draft, RequestWriter, stand_in
+from validator.synthetic_requests import (
+    KEPT_CONVERSATIONS,
+    SEED_LIMIT,
+    Conversations,
+    Draft,
+    RequestWriter,
+    stand_in,
+    with_seed,
+)
 from validator.synthetic_shapes import Identity, Shape, Turn, shape_of
 
 IDENTITY = Identity(b"k" * 32)
@@ -133,3 +143,18 @@ def test_texts_of_a_corpus_are_not_gone_on_with() -> None:
     draft = Draft(CHAT_PATH, {"messages": []}, False, Opening("from a corpus"))
     own.answered(draft, "answer")
     assert len(own.write(chat(*conversation(2))).body["messages"]) == 1
+
+
+@pytest.mark.parametrize("seed", [0, 7, -5])
+def test_a_request_with_a_seed_keeps_it(seed: int) -> None:
+    draft = writer().write(chat(user(), seed=seed))
+    assert with_seed(draft, random.Random(1)) == draft
+
+
+@pytest.mark.parametrize("values", [{}, {"seed": -1}, {"seed": None}])
+def test_a_request_without_a_seed_gets_one_at_its_end(values: dict[str, Any]) -> None:
+    draft = writer().write(chat(user(), **values))
+    seeded = with_seed(draft, random.Random(1))
+    assert list(seeded.body)[-1] == "seed"
+    assert 0 <= seeded.body["seed"] < SEED_LIMIT
+    assert {**seeded.body, "seed": None} == {**draft.body, "seed": None}

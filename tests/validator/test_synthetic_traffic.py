@@ -119,9 +119,12 @@ async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path
     for probed in (True, False):
         asked = Asked("An answer that is told apart.")
         rig = Rig(tmp_path / str(probed), asked, ["one"])
-        send = rig.traffic.probe if probed else rig.traffic.ask
-        names = [await send("one") for _ in range(60)]
-        assert names == ([f"request-{number:04d}" for number in range(1, 61)] if probed else [None] * 60)
+        for number in range(1, 61):
+            if not probed:
+                await rig.traffic.ask("one")
+                continue
+            reply = await rig.traffic.probe(rig.traffic.write_probe(seeded=True), "one")
+            assert reply == Reply(asked.answer, f"request-{number:04d}")
         went_on = [one for _, one in asked.drafts if one.talk.history]
         assert bool(went_on) is not probed
 
@@ -129,7 +132,10 @@ async def test_a_probe_gives_its_id_and_nothing_goes_on_from_its_answer(tmp_path
 async def test_a_probes_answer_does_not_count_as_one_that_its_miner_needs(tmp_path: Path) -> None:
     for probed in (True, False):
         rig = Rig(tmp_path / str(probed), asked := Asked(), ["one"])
-        await (rig.traffic.probe if probed else rig.traffic.ask)("one")
+        if probed:
+            await rig.traffic.probe(rig.traffic.write_probe(seeded=False), "one")
+        else:
+            await rig.traffic.ask("one")
         ((_, draft),) = asked.drafts
         body = json.dumps(draft.body)
         record = example_record(1, finished_at_ms=rig.clock.unix_ms())
@@ -140,9 +146,18 @@ async def test_a_probes_answer_does_not_count_as_one_that_its_miner_needs(tmp_pa
         assert rig.observer.answers_since(record.miner_hotkey, 0) == (0 if probed else 1)
 
 
+async def test_a_seeded_probe_has_one_answer_and_others_their_clients_seed_or_none(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Asked(), ["one"])
+    seeded = [rig.traffic.write_probe(seeded=True).body for _ in range(200)]
+    plain = [rig.traffic.write_probe(seeded=False).body for _ in range(200)]
+    assert all(isinstance(body["seed"], int) for body in seeded)
+    assert len({body["seed"] for body in seeded}) > 150
+    assert 0 < sum("seed" in body for body in plain) < 60
+
+
 async def test_a_probe_that_the_gateway_does_not_take_has_no_id(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Asked(trouble="the gateway can't be reached"), ["one"])
-    assert await rig.traffic.probe("one") is None
+    assert await rig.traffic.probe(rig.traffic.write_probe(seeded=False), "one") is None
     assert SUBJECT in rig.troubles.all()
 
 
@@ -184,7 +199,9 @@ async def behind_a_gateway(
 ) -> AsyncIterator[tuple[Any, GatewayClient]]:
     callers = (AUDITOR.ss58_address,) if trusted else ()
     async with (
-        running_gateway(tmp_path, *behaviours, trusted_callers=callers) as gateway,
+        running_gateway(
+            tmp_path, *behaviours, trusted_callers=callers, random_source=random.Random(1)
+        ) as gateway,
         httpx.AsyncClient(trust_env=False) as http,
     ):
         yield gateway, GatewayClient(http, GatewayAddress(gateway.url, GATEWAY.ss58_address), AUDITOR)
@@ -211,6 +228,10 @@ async def fail(request: web.Request, script: Script) -> web.StreamResponse:
     return web.json_response({"error": {"message": "broken"}}, status=500)
 
 
+async def refuse(request: web.Request, script: Script) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "no"}}, status=400)
+
+
 async def break_off(request: web.Request, script: Script) -> web.StreamResponse:
     return await script.stream(request, *script.events[:2])
 
@@ -225,6 +246,23 @@ async def test_a_miner_that_fails_is_no_trouble_of_the_gateways(
         (record,) = gateway.records()
         assert (record.outcome, record.request_id) == ("failed", reply.request_id)
         assert (await client.ask(draft(stream), gateway.miners[0].hotkey)).text is None
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+async def test_a_probe_that_is_refused_has_its_id_and_asked_again_with_its_seed_is_the_same(
+    tmp_path: Path, seeded: bool
+) -> None:
+    async with behind_a_gateway(tmp_path, refuse) as (gateway, client):
+        rig = Rig(tmp_path, client, [gateway.miners[0].hotkey])
+        probe = rig.traffic.write_probe(seeded)
+        if not seeded:
+            probe.body.pop("seed", None)
+        replies = [await rig.traffic.probe(probe, gateway.miners[0].hotkey) for _ in range(2)]
+        records = gateway.records()
+        assert [record.outcome for record in records] == ["refused"] * 2
+        assert replies == [Reply(None, record.request_id) for record in records]
+        first, again = ({**body, "request_id": ""} for body in gateway.miners[0].bodies)
+        assert (first == again) is seeded
 
 
 async def test_an_auditor_that_is_not_trusted_is_told_the_cure(tmp_path: Path) -> None:
