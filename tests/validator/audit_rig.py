@@ -23,6 +23,7 @@ from tests.validator.auditor_examples import (
     many_records,
     neuron,
 )
+from validator.audit_leases import AuditLeases
 from validator.audit_loop import AuditLoop
 from validator.block_window import BlockWindow
 from validator.database import Database
@@ -69,7 +70,10 @@ def epoch_traffic(first: int, finished_at_ms: int, each: int = 8) -> list[Reques
 
 
 def spool_folder(database: Database) -> Path:
-    """Beside the database's file, so that a rig built twice on it finds its spool again."""
+    """Beside the database's file or server, so that a rig built twice on it finds its spool again."""
+    query = database.url.query
+    if "host" in query:
+        return Path(str(query["host"])) / str(query["options"]).rpartition("=")[2] / "spool"
     return Path(str(database.url.database)).with_name("spool")
 
 
@@ -83,6 +87,7 @@ class AuditRig:
         clock: ExampleClock | None = None,
         signer: Keypair = AUDITOR,
         config: ScoringConfig | None = None,
+        name: str = "auditor",
     ) -> None:
         config = config or ScoringConfig()
         self.chain = chain or ExampleChain(subnet())
@@ -91,7 +96,17 @@ class AuditRig:
         self.requests, self.epochs = RequestState(database), EpochState(database)
         self.weights, self.rounds = WeightQueue(database), RoundState(database)
         self.blocks, self.metagraph = BlockWindow(self.chain), Metagraph(self.chain)
-        self.audits = AuditLoop(self.requests, self.auditor, self.blocks, self.metagraph, config, self.clock)
+        self.leases = AuditLeases(database)
+        self.audits = AuditLoop(
+            self.requests,
+            self.auditor,
+            self.blocks,
+            self.metagraph,
+            config,
+            self.clock,
+            self.leases,
+            name,
+        )
         terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, config)
         book = RoundBook(self.rounds, ROUND_KEY, config)
         self.spool = Spool(spool_folder(database))
