@@ -39,6 +39,7 @@ from gateway.operation_routes import OPERATION_PATHS, MetricsRoute, OperationRou
 from gateway.prompt_tokens import PromptTokens
 from gateway.provenance import Provenance, open_provenance
 from gateway.randomness import BufferedSystemRandom
+from gateway.record_routes import RecordAccess
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
 from gateway.routing import RandomSource
@@ -153,7 +154,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             health = Health(model, hotkey, table, discovery, recorder, readiness)
             others = build_other_routes(
                 *(model, clock.unix_ms() // 1000, health, calibration, provenance.lookup, sign_in),
-                *(tokens, tokenization),
+                *(tokens, tokenization, _record_access(config, hotkey, hotkeys)),
             )
             show_gateway(metrics, table, discovery, recorder, admission, readiness, dispatcher.line, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
@@ -176,6 +177,11 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
         await recorder.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
+
+
+def _record_access(config: GatewayConfig, hotkey: str, hotkeys: SubnetHotkeys) -> RecordAccess:
+    validators = hotkeys if config.records_for_validators else None
+    return RecordAccess(records_folder(config.state_dir), hotkey, config.trusted_callers, validators)
 
 
 @asynccontextmanager
