@@ -86,7 +86,7 @@ class PostgresqlServer:
 
     def is_ready(self) -> bool:
         """Whether it takes connections."""
-        command = [str(self.programs / "pg_isready"), "-q", "-h", str(self.folder), "-t", "1"]
+        command = [str(self.programs / "pg_isready"), "-q", "-h", str(self.folder), "-U", USER]
         return subprocess.run(command, check=False, timeout=HANG_S).returncode == 0
 
 
