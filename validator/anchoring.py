@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from shared.anchors import Anchor
@@ -24,10 +25,20 @@ class AnchorChain(Protocol):
 
 class AnchorSetter:
     """Call `step` again and again. What stands on chain is looked up before anything is sent, so nothing has
-    to be remembered: a lost answer or a restart sends nothing twice."""
+    to be remembered: a lost answer or a restart sends nothing twice.
 
-    def __init__(self, chain: AnchorChain, epochs: EpochState, hotkey: str) -> None:
-        self._chain, self._epochs, self._hotkey = chain, epochs, hotkey
+    Args:
+        confirm: raises LeaseLost when another auditor sends by now; asked right before anything is sent.
+    """
+
+    def __init__(
+        self,
+        chain: AnchorChain,
+        epochs: EpochState,
+        hotkey: str,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._chain, self._epochs, self._hotkey, self._confirm = chain, epochs, hotkey, confirm
         self._standing: Anchor | None = None
 
     async def step(self) -> None:
@@ -40,6 +51,7 @@ class AnchorSetter:
         if wanted is None or wanted == self._standing:
             return
         if (await self._chain.commitments()).get(self._hotkey) != wanted.encode():
+            await asyncio.to_thread(self._confirm)
             await self._chain.set_commitment(wanted.encode())
             log.info("epoch %d is anchored on chain", wanted.epoch)
         self._standing = wanted

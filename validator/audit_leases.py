@@ -22,8 +22,14 @@ patience with audits that do not end."""
 class AuditLeases:
     """Leases of requests. Every method is one transaction and blocks."""
 
-    def __init__(self, database: Database, clock: DatabaseClock = now_ms) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: DatabaseClock = now_ms, lasts_ms: int = LEASE_MS) -> None:
+        self._database, self._clock, self._lasts_ms = database, clock, lasts_ms
+
+    def clear(self) -> None:
+        """Free all requests without a verdict: the auditor that had leased them is alone, and was killed."""
+        unaudited = requests.c.lease_until_ms != FOREVER_MS
+        with self._database.writing() as connection:
+            connection.execute(update(requests).where(unaudited).values(lease_until_ms=0))
 
     def taken(self, epochs: Iterable[int]) -> set[RequestKey]:
         """The requests of some epochs that are leased now, by whomever."""
@@ -46,14 +52,14 @@ class AuditLeases:
             found = connection.execute(select(*columns).where(*free).with_for_update(skip_locked=True)).all()
             tokens = {(row.request_id, row.miner_hotkey): row.lease_token + 1 for row in found}
             for key, token in tokens.items():
-                values = {"lease_token": token, "lease_until_ms": at_ms + LEASE_MS}
+                values = {"lease_token": token, "lease_until_ms": at_ms + self._lasts_ms}
                 connection.execute(update(requests).where(_one_of([key])).values(values))
         return tokens
 
     def renew(self, held: Mapping[RequestKey, int]) -> set[RequestKey]:
         """Have leases last from now on; gives those that are lost."""
         with self._database.writing() as connection:
-            until_ms = self._clock(connection) + LEASE_MS
+            until_ms = self._clock(connection) + self._lasts_ms
             changed = {key: _change(connection, key, token, until_ms) for key, token in held.items()}
         return {key for key, was_held in changed.items() if not was_held}
 

@@ -26,10 +26,11 @@ from tests.validator.auditor_examples import (
     block_number,
 )
 from validator.audit_config import AuditConfig
-from validator.audit_process import AuditValidator, Pauses, Surroundings, open_database
+from validator.audit_process import AuditValidator, open_database
 from validator.epoch_check import Expectations, check_latest
 from validator.epoch_state import EpochState
 from validator.status_server import listen
+from validator.surroundings import Pauses, Surroundings
 
 PATIENCE_S = 60.0
 BRISK = Pauses(0.01, 0.01, 0.01, 0.01)
@@ -62,11 +63,18 @@ class Running:
             )
             try:
                 async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+                    leads = asyncio.create_task(until(lambda: self._leads(client)))
+                    await asyncio.wait({running, leads}, return_when=asyncio.FIRST_COMPLETED)
+                    leads.cancel()
                     yield client
             finally:
                 self.stop.set()
                 self.clean = await running
                 database.close()
+
+    async def _leads(self, client: httpx.AsyncClient) -> bool:
+        health = await answer(client, "/health")
+        return bool(health["leads"] and health["epoch"])
 
     def serve(self, first: int) -> None:
         writer = RecordWriter(self.config.records_folder)
