@@ -237,28 +237,6 @@ def may_not_choose_miner(reason: str) -> ApiError:
     )
 
 
-def may_not_read_records(reason: str) -> ApiError:
-    """403: the record log is for auditors that the gateway trusts."""
-    return ApiError(
-        403,
-        f"Only auditors that this gateway trusts may read its records: {reason}. "
-        "Its operator lists them with --trusted-callers.",
-        kind="permission_error",
-        code="may_not_read_records",
-    )
-
-
-def records_unavailable() -> ApiError:
-    """503: the log can't be read, or nobody can say who may."""
-    return ApiError(
-        503,
-        "The records can't be read now; try again in a moment.",
-        kind="server_error",
-        code="records_unavailable",
-        headers={"retry-after": str(RETRY_AFTER_S)},
-    )
-
-
 def named_miner_unavailable(reason: str) -> ApiError:
     """503: the miner that a trusted caller named can't serve now."""
     return ApiError(

@@ -12,7 +12,8 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from gateway.errors import invalid_request, may_not_read_records, records_unavailable
+from gateway.errors import invalid_request
+from gateway.record_refusals import may_not_read_records, records_unavailable
 from gateway.subnet_hotkeys import SubnetHotkeys
 from shared.errors import ChainError, SignatureMismatch
 from shared.peer_auth import RequestVerifier

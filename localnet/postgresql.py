@@ -98,17 +98,17 @@ class NewDatabases:
     """Makes databases with nothing in them: schemas on a running server, 7 MB smaller."""
 
     def __init__(self, server: PostgresqlServer) -> None:
-        self._server, self._numbers = server, count(1)
+        self.server, self._numbers = server, count(1)
 
     def url(self) -> str:
         """The URL of one that nobody has used."""
         import psycopg
 
         name = f"test_{next(self._numbers)}"
-        folder = str(self._server.folder)
+        folder = str(self.server.folder)
         with psycopg.connect(host=folder, user=USER, dbname=USER, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())
-        return f"{self._server.url}&options=-csearch_path%3D{name}"
+        return f"{self.server.url}&options=-csearch_path%3D{name}"
 
 
 @contextmanager

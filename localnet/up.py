@@ -199,8 +199,8 @@ async def _once_on_chain(run: Run, summary: EpochSummary) -> Epoch:
 async def _auditors(config: LocalnetConfig, epoch: int) -> AuditorShares | None:
     """Who made how many of an epoch's audits, when there are several who could."""
     for url in config.auditor_urls if config.auditors > 1 else []:
-        told = await get_json(f"{url}/auditors")
-        found = [one for one in told["epochs"] if one["epoch"] == epoch] if told else []
+        told = await get_json(f"{url}/auditors") or {"epochs": [], "leader": None}
+        found = [one for one in told["epochs"] if one["epoch"] == epoch]
         if found:
             return AuditorShares(told["leader"] or "", found[0]["audits"])
     return None

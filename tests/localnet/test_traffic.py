@@ -51,6 +51,11 @@ async def test_whole_answers_are_counted(api: str) -> None:
     assert seen[-1] == 8
 
 
+async def test_several_gateways_are_asked_in_turn(api: str) -> None:
+    count = await send_traffic([api, "http://127.0.0.1:9"], iter(bodies(8)), lambda c: None)
+    assert (count.answered, count.failed) == (4, 4)
+
+
 @pytest.mark.parametrize(("max_tokens", "words"), [(1, "HTTP 503"), (2, "broke off")])
 async def test_refused_and_broken_answers_are_failures_with_a_reason(
     api: str, max_tokens: int, words: str

@@ -1,8 +1,8 @@
-"""One of several auditors on a database, as a process: `one_of_several.py FOLDER NAME DATABASE [TRAP SIGNAL]`.
+"""One of several auditors, as a process: `one_of_several.py FOLDER NAME DATABASE [TRAP SIGNAL]`.
 
 Its chain is a folder, so that all see the same one, and its clock the newest block's. Its audits wait while
-there is a file `hold`. With a trap, as `EpochState.save_scored`, it sends itself the signal the first time that
-it gets there.
+there is a file `hold`. With a trap, as `EpochState.save_scored`, it sends itself the signal the first
+time that it gets there.
 """
 
 import asyncio

@@ -287,6 +287,18 @@ async def test_no_text_remains_in_the_state_after_publication(running: Running) 
     assert SECRET.encode() not in (running.config.state_folder / "audit.sqlite").read_bytes()
 
 
+async def test_an_auditor_that_is_alone_leads_and_makes_every_audit(running: Running) -> None:
+    async with running.run() as client:
+        await run_one_epoch(running, client, 1)
+        told = await answer(client, "/auditors")
+        health = await answer(client, "/health")
+    assert told["leader"].partition(" ")[0] == told["auditor"] == health["auditor"] == running.config.name
+    assert health["leads"]
+    first = told["epochs"][0]
+    assert first["epoch"] == 1
+    assert first["audits"].keys() == {running.config.name}
+
+
 def test_a_taken_port_is_refused_in_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

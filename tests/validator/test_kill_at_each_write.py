@@ -52,8 +52,8 @@ class MortalDatabase(Database):
 class Life:
     """One run of the auditor, from its start until it is killed or has published and set weights."""
 
-    def __init__(self, database: Database, folder: Path, before: "Life | None" = None) -> None:
-        self.rig = AuditRig(database, before and before.rig.chain, before and before.rig.clock)
+    def __init__(self, database: Database, folder: Path, before: AuditRig | None = None) -> None:
+        self.rig = AuditRig(database, before.chain, before.clock) if before else AuditRig(database)
         self.rig.leases.clear()
         self.follower = RecordFollower(RecordReader(folder / "log"), "log", self.rig.requests)
         self.store = FolderStore(folder / "store")
@@ -102,7 +102,7 @@ async def live_and_die(url: str, folder: Path, write: int, commits: bool) -> tup
                 task.cancel()
             await asyncio.gather(*life.rig.audits._running.values(), return_exceptions=True)
         mortal.close()
-        life = Life(Database(url), folder, life)
+        life = Life(Database(url), folder, life and life.rig)
         await life.run()
         return life, True
     return life, False

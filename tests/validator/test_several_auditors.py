@@ -24,6 +24,7 @@ from validator.epoch_state import EpochState
 from validator.epoch_summary import LATEST_KEY, EpochSummary, LatestEpoch, parse_message, summary_key
 from validator.leadership import LEADER
 from validator.leases import LeaseBook
+from validator.request_state import RequestState
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
 PATIENCE_S = 120.0
@@ -101,6 +102,8 @@ class Several:
         until(lambda: self.open_epoch() == number, f"the opening of epoch {number}")
         self.serve(number * 1000)
         self.chain.grow(1)
+        requests = RequestState(self.database)
+        until(lambda: len(requests.facts(number)) == 24, f"the reading of epoch {number}'s records")
 
     def end_epoch(self, number: int) -> None:
         self.chain.grow(BLOCKS_AN_EPOCH)
@@ -122,7 +125,7 @@ class Several:
         self.database.close()
 
     def check(self, epochs: int) -> None:
-        """What must hold whatever happened: each audit counted once, one summary an epoch, weights set once."""
+        """What must hold whatever happened: audits count once, one summary an epoch, weights set once."""
         for number in range(1, epochs + 1):
             data = self.store.get(summary_key(number))
             summary = parse_message(EpochSummary, data, summary_key(number))
