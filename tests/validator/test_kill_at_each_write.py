@@ -91,18 +91,19 @@ class Life:
 async def live_and_die(url: str, folder: Path, write: int, commits: bool) -> tuple[Life, bool]:
     """The life that came to its end, and whether an earlier one was killed."""
     mortal = MortalDatabase(url)
-    life: Life | None = None
+    rig: AuditRig | None = None
     mortal.dies_at(write, commits)
     try:
         life = Life(mortal, folder)
+        rig = life.rig
         await life.run()
     except Killed:
-        if life is not None:
-            for task in life.rig.audits._running.values():
+        if rig is not None:
+            for task in rig.audits._running.values():
                 task.cancel()
-            await asyncio.gather(*life.rig.audits._running.values(), return_exceptions=True)
+            await asyncio.gather(*rig.audits._running.values(), return_exceptions=True)
         mortal.close()
-        life = Life(Database(url), folder, life and life.rig)
+        life = Life(Database(url), folder, rig)
         await life.run()
         return life, True
     return life, False

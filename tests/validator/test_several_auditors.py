@@ -65,6 +65,11 @@ class Several:
     def leader(self) -> str:
         return (LeaseBook(self.database).holder(LEADER) or "").partition(" ")[0]
 
+    def is_stopped(self, name: str) -> bool:
+        """Whether a process has been sent SIGSTOP."""
+        state = Path(f"/proc/{self.running[name].pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
     def leads(self, name: str) -> bool:
         """Whether a process says of itself that it leads."""
         try:
@@ -214,10 +219,10 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     several: Several, trap: str
 ) -> None:
     several.start("left", trap, "SIGSTOP")
-    until(lambda: several.leader() == "left", "the start")
+    until(lambda: several.leader() == "left" or several.is_stopped("left"), "the start")
     several.start("right")
     several.run_epoch(1)
-    until(lambda: several.leader() == "right", "the change of hands")
+    until(lambda: several.is_stopped("left") and several.leader() == "right", "the change of hands")
     several.running["left"].send_signal(signal.SIGCONT)
     until(lambda: not several.leads("left") and several.leads("right"), "the old leader's notice")
     several.run_epoch(2)
