@@ -78,7 +78,11 @@ def spool_folder(database: Database) -> Path:
 
 
 class AuditRig:
-    """Build it twice on one database to see what a restart does."""
+    """Build it twice on one database to see what a restart does.
+
+    Args:
+        shared: whether sealed epochs' files are in the database, as with several auditors.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class AuditRig:
         signer: Keypair = AUDITOR,
         config: ScoringConfig | None = None,
         name: str = "auditor",
+        shared: bool = False,
     ) -> None:
         config = config or ScoringConfig()
         self.chain = chain or ExampleChain(subnet())
@@ -120,7 +125,9 @@ class AuditRig:
             self.audits,
             self.blocks,
             self.metagraph,
-            EpochSealer(terms, self.epochs, self.requests, book, signer, self.clock, self.spool),
+            EpochSealer(
+                *(terms, self.epochs, self.requests, book, signer, self.clock), None if shared else self.spool
+            ),
             self.clock,
             lambda: 0.5,
             book,
