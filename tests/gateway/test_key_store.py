@@ -156,7 +156,8 @@ VERSION_1 = (
     "name TEXT NOT NULL, created_at_ms BIGINT NOT NULL, expires_at_ms BIGINT, revoked_at_ms BIGINT, "
     "requests_per_minute BIGINT, tokens_per_minute BIGINT, tokens_per_day BIGINT)",
     "CREATE TABLE usage (day TEXT NOT NULL, client TEXT NOT NULL, model TEXT NOT NULL, "
-    "requests BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, PRIMARY KEY (day, client, model))",
+    "requests BIGINT NOT NULL, "
+    "prompt_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, PRIMARY KEY (day, client, model))",
     "CREATE INDEX usage_by_client ON usage (client, day)",
     "CREATE TABLE gateway_schema_version (version INTEGER NOT NULL)",
     "INSERT INTO gateway_schema_version VALUES (1)",
