@@ -36,6 +36,9 @@ Guard = Callable[[Connection], None]
 MIGRATION_LOCK = 0x9753D8A11B5E
 """Key of PostgreSQL's advisory lock under which one process at a time brings a database up to date."""
 
+MOST_IDLE_MS = 10_000
+"""After so long without a word from a process in a transaction, PostgreSQL ends it. Shorter than leases."""
+
 _WRITING = "constantinople_writing"
 
 
@@ -73,6 +76,8 @@ class Database:
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _prepare_sqlite)
                 event.listen(self._engine, "begin", _begin_sqlite)
+            else:
+                event.listen(self._engine, "connect", _prepare_server)
             self._writers = self._engine.execution_options(**{_WRITING: True})
             with self.writing() as connection:
                 _lock_migrations(connection)
@@ -116,6 +121,13 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     # A write-ahead log lets readers go on during a write; synced at checkpoints, it survives kill -9.
     for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_server(connection: Any, _: object) -> None:
+    # A process that is stopped in a transaction, or whose machine is gone, keeps its locks for so long only.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {MOST_IDLE_MS}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

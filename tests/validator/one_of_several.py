@@ -19,6 +19,7 @@ from shared.logs import set_up_logs  # noqa: E402
 from shared.records import RequestRecord  # noqa: E402
 from tests.validator.auditor_examples import AUDITOR, CHEAT, ExampleAuditor, block_number  # noqa: E402
 from tests.validator.folder_chain import FolderChain  # noqa: E402
+from validator import epoch_state  # noqa: E402
 from validator.audit_config import AuditConfig  # noqa: E402
 from validator.audit_process import AuditValidator, open_database  # noqa: E402
 from validator.audit_report import AuditReport  # noqa: E402
@@ -31,7 +32,7 @@ from validator.weight_state import WeightQueue  # noqa: E402
 
 BRISK = Pauses(0.05, 0.05, 0.05, 0.05, 0.2, 0.3)
 SHORT = LeaseTimes(lasts_s=2.0, renewed_s=0.3, audits_s=3.0)
-TRAPPED: dict[str, Any] = {"EpochState": EpochState, "WeightQueue": WeightQueue, "Auditor": ExampleAuditor}
+TRAPPED: dict[str, Any] = {"EpochState": EpochState, "WeightQueue": WeightQueue, "epoch_state": epoch_state}
 
 
 class HeldAuditor(ExampleAuditor):

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.engine import Connection
 
+from shared.database import MOST_IDLE_MS, add_column, now_ms
 from shared.database import Database as SqlDatabase
-from shared.database import add_column, now_ms
 from shared.errors import ConfigError
 from validator.database import (
     MIGRATIONS,
@@ -25,6 +25,7 @@ from validator.database import (
     verdicts,
 )
 from validator.epoch_state import EpochState
+from validator.leadership import LeaseTimes
 
 OLDER = Path(__file__).with_name("older_databases")
 VERSIONS = range(1, len(MIGRATIONS))
@@ -209,6 +210,16 @@ def test_what_a_writer_has_read_stays_so_until_it_has_written(tmp_path: Path) ->
         other.close()
         connection.execute(insert(cursors).values(source="a", segment=1, offset_bytes=2))
     database.close()
+
+
+def test_a_process_that_is_stopped_in_a_transaction_does_not_keep_its_locks(
+    database: Database,
+) -> None:
+    with database.reading() as connection:
+        if connection.dialect.name == "postgresql":
+            shown = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+            assert shown == f"{MOST_IDLE_MS // 1000}s"
+    assert LeaseTimes().lasts_ms > MOST_IDLE_MS
 
 
 def test_the_clock_of_the_database_goes_forward(database: Database) -> None:
