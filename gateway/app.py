@@ -15,6 +15,7 @@ from gateway.openai_routes import InferenceRoutes
 from gateway.openapi import openapi_document
 from gateway.prompt_tokens import PromptTokens
 from gateway.receipt_lookup import ReceiptLookup, add_receipt_routes
+from gateway.record_routes import RecordAccess, add_record_routes
 from gateway.tokenizer_routes import Tokenization, add_tokenizer_routes
 from gateway.wallet_sign_in import WalletSignIn, add_sign_in_routes
 
@@ -44,6 +45,7 @@ def build_other_routes(
     tokenization: Tokenization,
     dataset: PublicDataset | None,
     store_by_default: bool,
+    records: RecordAccess,
 ) -> FastAPI:
     """All that is not on the hot path; every error has the shape of OpenAI's API."""
     app = FastAPI(title="Constantinople gateway", openapi_url=None, docs_url=None, redoc_url=None)
@@ -67,6 +69,7 @@ def build_other_routes(
     add_receipt_routes(app, receipts)
     add_sign_in_routes(app, sign_in)
     add_dataset_routes(app, dataset)
+    add_record_routes(app, records)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> Response:

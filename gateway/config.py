@@ -57,7 +57,11 @@ class GatewayConfig:
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
     trusted_callers: tuple[str, ...] = setting(
-        (), "hotkeys, besides the gateway's own, that may say which miner serves their request"
+        (),
+        "hotkeys, besides the gateway's own, that may choose miners and read the record log",
+    )
+    records_for_validators: bool = setting(
+        False, "let every hotkey with a validator permit read the record log, clients' words included"
     )
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the record log, keys and usage")
     keys_database: str | None = setting(

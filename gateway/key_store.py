@@ -9,10 +9,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, func, insert, inspect, select, update
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, func, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
-from shared.database import Database, Migration, sqlite_url
+from shared.database import Database, Migration, add_column, sqlite_url
 from shared.errors import ConfigError
 
 KEY_PREFIX = "cst_"
@@ -79,8 +79,7 @@ def _create_tables(connection: Connection) -> None:
 
 def _add_wallets(connection: Connection) -> None:
     _TABLES.create_all(connection)
-    if "owner" not in {column["name"] for column in inspect(connection).get_columns(api_keys.name)}:
-        connection.exec_driver_sql("ALTER TABLE api_keys ADD COLUMN owner TEXT")
+    add_column(connection, api_keys.c.owner)
 
 
 MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_wallets)

@@ -40,6 +40,7 @@ from gateway.prompt_tokens import PromptTokens
 from gateway.provenance import Provenance, open_provenance
 from gateway.public_guard import PublicGuard
 from gateway.randomness import BufferedSystemRandom
+from gateway.record_routes import RecordAccess
 from gateway.recording import Recorder, RecordLog
 from gateway.reload import Settings
 from gateway.routing import RandomSource
@@ -159,6 +160,7 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
             others = build_other_routes(
                 *(model, clock.unix_ms() // 1000, health, calibration, provenance.lookup, sign_in),
                 *(tokens, tokenization, provenance.dataset, config.store_by_default),
+                _record_access(config, hotkey, hotkeys),
             )
             show_gateway(metrics, table, discovery, recorder, admission, readiness, dispatcher.line, clock)
             metrics_app = MetricsRoute(metrics, exposition, networks("--metrics-allow", config.metrics_allow))
@@ -181,6 +183,11 @@ async def assemble(config: GatewayConfig, around: Surroundings) -> AsyncIterator
         await recorder.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
+
+
+def _record_access(config: GatewayConfig, hotkey: str, hotkeys: SubnetHotkeys) -> RecordAccess:
+    validators = hotkeys if config.records_for_validators else None
+    return RecordAccess(records_folder(config.state_dir), hotkey, config.trusted_callers, validators)
 
 
 @asynccontextmanager

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from localnet.config import PROJECT_ROOT, LocalnetConfig
+from localnet.config import PORT_STRIDE, PROJECT_ROOT, LocalnetConfig
+from localnet.errors import LocalnetError
+from localnet.postgresql import PostgresqlServer, programs
 from localnet.roles import Role
 from localnet.wallets import HOTKEY_NAME, VALIDATOR, WATCHTOWER, miner_name
 from shared.config import ENVIRONMENT_PREFIX
@@ -89,11 +91,36 @@ def miner_command(
     ]
 
 
-def gateway_command(config: LocalnetConfig, model: Path, calibration: Path) -> list[str]:
+def database(config: LocalnetConfig) -> PostgresqlServer | None:
+    """The server that several gateways or auditors share; None when there is one of each, with SQLite files.
+
+    Raises:
+        LocalnetError: PostgreSQL is not installed.
+    """
+    if not config.several:
+        return None
+    found = programs()
+    if found is None:
+        raise LocalnetError(
+            "several gateways or auditors share a PostgreSQL server, which is not installed here; "
+            "install it (apt-get install postgresql), or leave out --gateways and --auditors"
+        )
+    return PostgresqlServer(found, config.run_folder / "postgresql")
+
+
+def _shared(config: LocalnetConfig, flag: str) -> list[str]:
+    server = database(config)
+    return [flag, server.url] if server else []
+
+
+def gateway_command(config: LocalnetConfig, model: Path, calibration: Path, number: int = 1) -> list[str]:
+    """Gateway `number`, from 1."""
+    port = config.port + PORT_STRIDE * (number - 1)
     return [
         *_script("validator/hardened_gateway.py"),
-        *("--port", str(config.port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
-        *("--calibration", str(calibration), "--state-dir", str(auditor_state(config))),
+        *("--port", str(port), "--host", "127.0.0.1", "--model", str(model), "--discover"),
+        *("--calibration", str(calibration), "--state-dir", str(gateway_state(config, number))),
+        *_shared(config, "--keys-database"),
         *("--metagraph-seconds", str(METAGRAPH_SECONDS)),
         *("--store", config.store_location, "--store-seconds", str(METAGRAPH_SECONDS)),
         *_endpoint(config),
@@ -103,21 +130,36 @@ def gateway_command(config: LocalnetConfig, model: Path, calibration: Path) -> l
     ]
 
 
-def auditor_command(config: LocalnetConfig, model: Path, calibration: Path) -> list[str]:
+def auditor_command(config: LocalnetConfig, model: Path, calibration: Path, number: int = 1) -> list[str]:
+    """Audit validator `number`, from 1."""
+    port = config.auditor_port + PORT_STRIDE * (number - 1)
     return [
         *_script("validator/audit_validator.py"),
-        *("--port", str(config.auditor_port), "--model", str(model), "--calibration", str(calibration)),
+        *("--port", str(port), "--model", str(model), "--calibration", str(calibration)),
         *("--epoch-seconds", f"{config.epoch_seconds:g}", "--metagraph-seconds", str(METAGRAPH_SECONDS)),
         *("--gateway", config.gateway_url, "--synthetic-requests", str(SYNTHETIC_REQUESTS)),
-        *("--state-dir", str(auditor_state(config)), "--store", config.store_location),
+        *("--state-dir", str(auditor_state(config, number)), "--store", config.store_location),
+        *_among_several(config, number),
         *_endpoint(config),
         *_identity(config, VALIDATOR),
     ]
 
 
-def auditor_state(config: LocalnetConfig) -> Path:
-    """The folder of the auditor's state, which also holds the gateway's record log."""
-    return config.run_folder / VALIDATOR
+def _among_several(config: LocalnetConfig, number: int) -> list[str]:
+    if not config.several:
+        return []
+    named = ["--auditor-name", f"auditor-{number}", "--records", ",".join(config.gateway_urls)]
+    return [*named, *_shared(config, "--database")]
+
+
+def auditor_state(config: LocalnetConfig, number: int = 1) -> Path:
+    """The folder of an auditor's state; the first one's also holds the first gateway's record log."""
+    return config.run_folder / (VALIDATOR if number == 1 else f"auditor-{number}")
+
+
+def gateway_state(config: LocalnetConfig, number: int) -> Path:
+    """The folder of a gateway's state."""
+    return config.run_folder / (VALIDATOR if number == 1 else f"gateway-{number}")
 
 
 def watchtower_command(config: LocalnetConfig, publisher: str, calibration: Path) -> list[str]:

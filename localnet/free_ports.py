@@ -4,7 +4,7 @@ import dataclasses
 import socket
 from contextlib import ExitStack
 
-from localnet.config import LocalnetConfig
+from localnet.config import PORT_STRIDE, LocalnetConfig
 
 _ATTEMPTS = 50
 
@@ -16,21 +16,21 @@ def with_ports_chosen(config: LocalnetConfig) -> LocalnetConfig:
     """
     return dataclasses.replace(
         config,
-        port=config.port or _free_run(1),
-        auditor_port=config.auditor_port or _free_run(1),
+        port=config.port or _free_run(config.gateways, PORT_STRIDE),
+        auditor_port=config.auditor_port or _free_run(config.auditors, PORT_STRIDE),
         chain_port=config.chain_port or _free_run(1),
         miner_port=config.miner_port or _free_run(len(config.miners)),
     )
 
 
-def _free_run(length: int) -> int:
+def _free_run(length: int, stride: int = 1) -> int:
     for _ in range(_ATTEMPTS):
         with ExitStack() as held:
             first = held.enter_context(socket.socket())
             first.bind(("127.0.0.1", 0))
             start: int = first.getsockname()[1]
             try:
-                for port in range(start + 1, start + length):
+                for port in range(start + stride, start + stride * length, stride):
                     held.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except (OSError, OverflowError):
                 continue

@@ -51,14 +51,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class AuditorShares:
+    """Who leads several auditors, and how many of an epoch's audits each has made, by name."""
+
+    leader: str
+    audits: Mapping[str, int]
+
+    def as_text(self) -> str:
+        shares = ", ".join(f"{name} made {audits}" for name, audits in self.audits.items())
+        return f"audits: {shares}; {self.leader.partition(' ')[0] or 'nobody'} leads"
+
+
+@dataclass(frozen=True)
 class Epoch:
-    """One closed epoch."""
+    """One closed epoch; `auditors` when there are several."""
 
     number: int
     rows: tuple[Row, ...]
+    auditors: AuditorShares | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"epoch": self.number, "miners": [row.as_json() for row in self.rows]}
+        shares = {"auditors": dict(self.auditors.audits)} if self.auditors else {}
+        return {"epoch": self.number, "miners": [row.as_json() for row in self.rows]} | shares
 
 
 def read_latest(store: ObjectReader) -> int:
@@ -138,6 +152,8 @@ def render(epoch: Epoch) -> str:
         )
         if row.score == 0 or row.audits.failed or row.audits.inconclusive:
             lines += [f"       · {reason[:MAX_REASON_WIDTH]}" for reason in row.reasons]
+    if epoch.auditors is not None:
+        lines.append(f"  {epoch.auditors.as_text()}")
     return "\n".join(lines)
 
 

@@ -15,6 +15,9 @@ three at once (9.3 GB in all), rounded up."""
 MEMORY_OF_THE_REST_GIB = 3.5
 """Audit validator with its float32 reference model, gateway, chain node, watchtower, supervisor."""
 
+MEMORY_PER_FURTHER_AUDITOR_GIB = 1.5
+"""Of each audit validator but the first: torch, and the demo model in float32."""
+
 DISK_GIB = 4.0
 """The demo model, a changed copy of 0.27 GB for each of ten cheats, logs and compiler caches."""
 
@@ -43,13 +46,14 @@ def available_memory_gib(meminfo: Path = Path("/proc/meminfo")) -> float:
     return float("inf") if available is None else available / (1 << 30)
 
 
-def check_memory(miners: int, available_gib: float) -> None:
+def check_memory(miners: int, available_gib: float, auditors: int = 1) -> None:
     """Check that `miners` engines and the other processes fit.
 
     Raises:
         LocalnetError: they don't.
     """
-    needed = miners * MEMORY_PER_MINER_GIB + MEMORY_OF_THE_REST_GIB
+    further = (auditors - 1) * MEMORY_PER_FURTHER_AUDITOR_GIB
+    needed = miners * MEMORY_PER_MINER_GIB + MEMORY_OF_THE_REST_GIB + further
     if available_gib < needed:
         raise LocalnetError(
             f"{miners} miners need about {needed:.0f} GiB of memory and {available_gib:.1f} GiB are free; "

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from localnet.commands import (
     auditor_state,
     base_environment,
     chain_command,
+    database,
     gateway_command,
     miner_command,
     miner_environment,
@@ -33,6 +34,7 @@ from shared.model_identity import public_model_name
 SHIPPED_CALIBRATION = Path(__file__).parent / "calibration" / f"{DEMO_MODEL}.calibration"
 
 CHAIN_DEADLINE_S = 60.0
+DATABASE_DEADLINE_S = 60.0
 MINERS_DEADLINE_S = 600.0
 """Three engines at once on two cores are up in 67 to 97 s; a cold compiler cache and a busy machine
 take several times that."""
@@ -117,6 +119,7 @@ async def start(config: LocalnetConfig, subnet: Subnet, children: Children, say:
         LocalnetError: a process died or did not come up.
     """
     environment = base_environment(config)
+    await _start_database(config, children, environment, say)
     say("starting the chain node")
     await children.start("chain", chain_command(config), environment)
     await wait_until(
@@ -124,19 +127,53 @@ async def start(config: LocalnetConfig, subnet: Subnet, children: Children, say:
     )
     await register(config, subnet, say)
     await _start_miners(config, subnet, children, say)
-    say("starting the gateway, the audit validator and the watchtower")
-    gateway = gateway_command(config, subnet.model, subnet.calibration)
-    await children.start("gateway", gateway, environment)
-    introduce_clients(auditor_state(config), public_model_name(str(subnet.model)))
-    auditor = auditor_command(config, subnet.model, subnet.calibration)
-    await children.start("auditor", auditor, environment)
+    say(f"starting {_count(config)} and the watchtower")
+    for number in range(1, config.gateways + 1):
+        gateway = gateway_command(config, subnet.model, subnet.calibration, number)
+        await children.start(_numbered("gateway", number), gateway, environment)
+    for number in range(1, config.auditors + 1):
+        introduce_clients(auditor_state(config, number), public_model_name(str(subnet.model)))
+        auditor = auditor_command(config, subnet.model, subnet.calibration, number)
+        await children.start(_numbered("auditor", number), auditor, environment)
     watchtower = watchtower_command(config, subnet.validator.hotkey, subnet.calibration)
     await children.start("watchtower", watchtower, environment)
-    auditor_up = answers(f"{config.auditor_url}/health")
-    await wait_until("the audit validator's start", auditor_up, children, SERVICES_DEADLINE_S)
-    await wait_until(
-        "the gateway's discovery of every miner", _gateway_ready(config), children, SERVICES_DEADLINE_S
-    )
+    for url in config.auditor_urls:
+        up = answers(f"{url}/health")
+        await wait_until("the audit validator's start", up, children, SERVICES_DEADLINE_S)
+    for url in config.gateway_urls:
+        ready = _gateway_ready(url, len(config.miners))
+        await wait_until("the gateway's discovery of every miner", ready, children, SERVICES_DEADLINE_S)
+
+
+async def _start_database(
+    config: LocalnetConfig, children: Children, environment: Mapping[str, str], say: Say
+) -> None:
+    """Start the server that several gateways or auditors share.
+
+    Raises:
+        LocalnetError: it can't be made, died or did not come up.
+    """
+    server = database(config)
+    if server is None:
+        return
+    say("starting PostgreSQL")
+    await asyncio.to_thread(server.prepare)
+    await children.start("postgresql", server.command, environment)
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(server.is_ready)
+
+    await wait_until("PostgreSQL's start", ready, children, DATABASE_DEADLINE_S)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _count(config: LocalnetConfig) -> str:
+    gateways = "the gateway" if config.gateways == 1 else f"{config.gateways} gateways"
+    auditors = "the audit validator" if config.auditors == 1 else f"{config.auditors} audit validators"
+    return f"{gateways}, {auditors}"
 
 
 async def register(config: LocalnetConfig, subnet: Subnet, say: Say) -> None:
@@ -176,9 +213,9 @@ async def _start_miners(config: LocalnetConfig, subnet: Subnet, children: Childr
             waiting.create_task(wait_for(miner))
 
 
-def _gateway_ready(config: LocalnetConfig) -> Callable[[], Awaitable[bool]]:
+def _gateway_ready(url: str, miners: int) -> Callable[[], Awaitable[bool]]:
     async def ready() -> bool:
-        health = await get_json(f"{config.gateway_url}/health")
-        return health is not None and health["miners_callable"] >= len(config.miners)
+        health = await get_json(f"{url}/health")
+        return health is not None and health["miners_callable"] >= miners
 
     return ready

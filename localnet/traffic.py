@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -41,15 +42,15 @@ def chat_requests(model: str, count: int, rng: random.Random) -> Iterator[dict[s
 
 
 async def send_traffic(
-    url: str, bodies: Iterator[dict[str, Any]], report: Callable[[TrafficCount], None]
+    urls: Sequence[str], bodies: Iterator[dict[str, Any]], report: Callable[[TrafficCount], None]
 ) -> TrafficCount:
-    """Send all requests, a few at a time; `report` is called after each."""
-    count = TrafficCount()
-    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_DEADLINE_S, trust_env=False) as client:
+    """Send all requests, a few at a time and to all of `urls` in turn; `report` is called after each."""
+    count, turns = TrafficCount(), cycle(urls)
+    async with httpx.AsyncClient(timeout=REQUEST_DEADLINE_S, trust_env=False) as client:
 
         async def sender() -> None:
             for body in bodies:
-                failure = await _send(client, body)
+                failure = await _send(client, next(turns), body)
                 count.answered += failure is None
                 count.failed += failure is not None
                 count.last_failure = failure or count.last_failure
@@ -59,10 +60,10 @@ async def send_traffic(
     return count
 
 
-async def _send(client: httpx.AsyncClient, body: dict[str, Any]) -> str | None:
+async def _send(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> str | None:
     """Why a request failed, or None when it was answered whole."""
     try:
-        async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
             text = (await answer.aread()).decode(errors="replace")
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}"

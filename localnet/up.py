@@ -6,16 +6,24 @@ import random
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from localnet.children import Children
-from localnet.commands import NETUID
+from localnet.commands import NETUID, database
 from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.errors import LocalnetError
-from localnet.leaderboard import Epoch, read_epoch, read_latest, read_summary, render, shortcomings
+from localnet.leaderboard import (
+    AuditorShares,
+    Epoch,
+    read_epoch,
+    read_latest,
+    read_summary,
+    render,
+    shortcomings,
+)
 from localnet.preflight import available_memory_gib, check_compiler, check_disk, check_memory, check_ports
-from localnet.readiness import wait_until
+from localnet.readiness import get_json, wait_until
 from localnet.roles import ROLES
 from localnet.subnet import Subnet, prepare, start
 from localnet.traffic import TrafficCount, chat_requests, send_traffic
@@ -66,8 +74,9 @@ async def run_subnet(config: LocalnetConfig) -> int:
     """
     check_compiler()
     check_disk(config.folder)
-    check_memory(len(config.miners), available_memory_gib())
+    check_memory(len(config.miners), available_memory_gib(), config.auditors)
     check_ports(config.ports())
+    database(config)
     subnet = prepare(config, say)
     children = Children(config.run_folder / "logs", PROJECT_ROOT)
     run = Run(config, subnet, children, SubtensorChain(config.chain_url, NETUID))
@@ -156,7 +165,7 @@ async def _traffic(run: Run) -> None:
             say(f"  {done} of {total} answered, {count.failed} of them with an error")
 
     bodies = chat_requests(model, total, random.Random(len(run.epochs)))
-    count = await send_traffic(run.config.gateway_url, bodies, report)
+    count = await send_traffic(run.config.gateway_urls, bodies, report)
     run.children.check()
     if not count.answered:
         raise LocalnetError(f"none of {total} requests was answered; the last one: {count.last_failure}")
@@ -183,7 +192,18 @@ async def _once_on_chain(run: Run, summary: EpochSummary) -> Epoch:
     await wait_until("both validators' setting of weights", set_by_both, run.children, WEIGHTS_DEADLINE_S)
     own = next(uid for uid, hotkey in uids.items() if hotkey == run.subnet.validator.hotkey)
     say(f"read back from the chain: uid {', '.join(map(str, sorted(uids)))} set {expected}")
-    return read_epoch(run.store, summary, run.roles, rows[own])
+    epoch = read_epoch(run.store, summary, run.roles, rows[own])
+    return replace(epoch, auditors=await _auditors(run.config, summary.epoch))
+
+
+async def _auditors(config: LocalnetConfig, epoch: int) -> AuditorShares | None:
+    """Who made how many of an epoch's audits, when there are several who could."""
+    for url in config.auditor_urls if config.auditors > 1 else []:
+        told = await get_json(f"{url}/auditors") or {"epochs": [], "leader": None}
+        found = [one for one in told["epochs"] if one["epoch"] == epoch]
+        if found:
+            return AuditorShares(told["leader"] or "", found[0]["audits"])
+    return None
 
 
 def _how_to_call(config: LocalnetConfig, model: str) -> str:

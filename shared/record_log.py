@@ -207,6 +207,18 @@ class RecordReader:
         one record at a time in memory."""
         return self._read(cursor, limit, self._place)
 
+    def lines(self, cursor: Cursor, limit: int, most_bytes: int) -> tuple[list[bytes], Cursor]:
+        """Up to `limit` whole lines after `cursor`, at most `most_bytes` of them but at least one,
+        and the cursor behind them."""
+        left = most_bytes
+
+        def take(line: bytes, at: Cursor) -> list[bytes]:
+            nonlocal left
+            left -= len(line)
+            return [line]
+
+        return self._read(cursor, limit, take, lambda line: left < most_bytes and len(line) > left)
+
     def at(self, place: Cursor) -> RequestRecord | None:
         """The record that begins at `place`; None when there is none, or no longer."""
         line, _ = next(self._lines(place), (b"", place))
@@ -221,14 +233,18 @@ class RecordReader:
         return next(reversed(_segments(self._folder)), None)
 
     def _read(
-        self, cursor: Cursor, limit: int, take: Callable[[bytes, Cursor], list[Found]]
+        self,
+        cursor: Cursor,
+        limit: int,
+        take: Callable[[bytes, Cursor], list[Found]],
+        is_too_much: Callable[[bytes], bool] = lambda line: False,
     ) -> tuple[list[Found], Cursor]:
         records: list[Found] = []
         numbers = [number for number in _segments(self._folder) if number >= cursor.segment]
         for number in numbers:
             cursor = cursor if number == cursor.segment else Cursor(number)
             for line, end in self._lines(cursor):
-                if len(records) == limit:
+                if len(records) == limit or is_too_much(line):
                     return records, cursor
                 if not line.endswith(b"\n"):
                     self._torn(number, newest=number == numbers[-1])
@@ -258,15 +274,20 @@ class RecordReader:
         return [RecordPlace(one.request_id, one.client_request, at) for one in self._parsed(_Ids, line, at)]
 
     def _parsed(self, kind: type[Parsed], line: bytes, at: Cursor) -> list[Parsed]:
-        try:
-            return [kind.model_validate_json(line)]
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            log.warning(
-                "segment %d of %s has no record at byte %d, the line is skipped: %s",
-                at.segment,
-                self._folder,
-                at.offset,
-                first["msg"],
-            )
-            return []
+        return parsed_line(kind, line, at, str(self._folder))
+
+
+def parsed_line(kind: type[Parsed], line: bytes, at: Cursor, log_name: str) -> list[Parsed]:
+    """What a line of a log says; nothing, and a warning, when it is damaged."""
+    try:
+        return [kind.model_validate_json(line)]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        log.warning(
+            "segment %d of %s has no record at byte %d, the line is skipped: %s",
+            at.segment,
+            log_name,
+            at.offset,
+            first["msg"],
+        )
+        return []

@@ -2,10 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from localnet.postgresql import NewDatabases, programs, running_postgresql
 
 _SCRATCH = Path(tempfile.mkdtemp(prefix="constantinople-tests-"))
 os.environ["HOME"] = str(_SCRATCH)
@@ -16,6 +19,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A busy machine is no reason to fail.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[NewDatabases]:
+    """A real PostgreSQL server for all tests; a machine that says that it is CI must have it installed."""
+    folder = programs()
+    if folder is None:
+        words = "PostgreSQL is not installed here: apt-get install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    with running_postgresql(folder) as server:
+        yield NewDatabases(server)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from shared.anchors import Anchor
@@ -29,10 +30,22 @@ class AnchorChain(Protocol):
 
 class AnchorSetter:
     """Call `step` again and again. What stands on chain is looked up before anything is sent, so nothing has
-    to be remembered: a lost answer or a restart sends nothing twice."""
+    to be remembered: a lost answer or a restart sends nothing twice.
 
-    def __init__(self, chain: AnchorChain, epochs: EpochState, hotkey: str, clock: Clock) -> None:
-        self._chain, self._epochs, self._hotkey, self._clock = chain, epochs, hotkey, clock
+    Args:
+        confirm: raises LeaseLost when another auditor sends by now; asked right before anything is sent.
+    """
+
+    def __init__(
+        self,
+        chain: AnchorChain,
+        epochs: EpochState,
+        hotkey: str,
+        clock: Clock,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._chain, self._epochs, self._hotkey = chain, epochs, hotkey
+        self._clock, self._confirm = clock, confirm
         self._standing: Anchor | None = None
         self._refused: tuple[int, ChainError] | None = None
 
@@ -52,6 +65,7 @@ class AnchorSetter:
         self._standing, self._refused = wanted, None
 
     async def _commit(self, wanted: Anchor) -> None:
+        await asyncio.to_thread(self._confirm)
         try:
             await self._chain.set_commitment(wanted.encode())
         except ChainUnavailable:

@@ -1,5 +1,6 @@
 """Settings of the audit validator. This module imports nothing heavy, so that `--help` answers at once."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,19 @@ class AuditConfig:
     hotkey: str = setting("default", "name of the hotkey in that wallet")
     wallet_path: Path = setting(Path("~/.bittensor/wallets"), "folder of wallets")
     state_dir: Path = setting(Path("~/.constantinople"), "folder of the auditor's state")
-    records: Path | None = setting(None, "folder of the gateway's record log (default: records in state-dir)")
-    database: str | None = setting(None, "SQLAlchemy URL of the state (default: SQLite in state-dir)")
+    records: tuple[str, ...] = setting(
+        (),
+        "where gateways' record logs are, comma-separated: folders, or URLs of gateways "
+        "(default: records in state-dir)",
+    )
+    database: str | None = setting(
+        None,
+        "SQLAlchemy URL of the state (default: SQLite in state-dir); auditors that name the same PostgreSQL "
+        "divide the work",
+    )
+    auditor_name: str | None = setting(
+        None, "this auditor's name among several (default: the machine's name and the port)"
+    )
     store: str | None = setting(
         None, "where epochs are published: a folder or s3://bucket/prefix (default: store in state-dir)"
     )
@@ -66,13 +78,30 @@ class AuditConfig:
 
     @property
     def records_folder(self) -> Path:
-        """The folder of the gateway's record log."""
-        return (self.records or self.state_folder / "records").expanduser()
+        """The folder of the record log of a gateway that has the same state folder."""
+        return self.state_folder / "records"
+
+    @property
+    def record_places(self) -> dict[str, str]:
+        """Where record logs are, by the names under which it is noted how far they have been read."""
+        places = self.records or (str(self.records_folder),)
+        return {_log_name(place): place for place in places}
+
+    @property
+    def name(self) -> str:
+        """What this auditor is called among several."""
+        return self.auditor_name or f"{socket.gethostname()}-{self.port}"
 
     @property
     def store_location(self) -> str:
         """A folder or an s3:// URL."""
         return self.store or str(self.state_folder / "store")
+
+
+def _log_name(place: str) -> str:
+    if place.startswith(("http://", "https://")):
+        return place.rstrip("/")
+    return str(Path(place).expanduser().resolve())
 
 
 def load_config(

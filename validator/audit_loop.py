@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from shared.chain import Block, Neuron
@@ -11,6 +11,7 @@ from shared.errors import ChainError, ConstantinopleError
 from shared.logs import REQUEST_ID
 from shared.records import RequestRecord
 from validator.audit_coverage import answer_draw
+from validator.audit_leases import AuditLeases
 from validator.audit_report import AuditReport
 from validator.block_window import BlockWindow, TooOld
 from validator.challenge_schedule import AuditPlan, required
@@ -53,6 +54,8 @@ class Auditing(Protocol):
 class AuditLoop:
     """Call `step` again and again; it starts audits and collects those that have ended.
 
+    Several auditors divide the work: each leases a request before it audits it. `name` is this one's.
+
     Attributes:
         ended: verdicts since this process began, by outcome.
         waiting: audits that open epochs asked for at the last step and that had not ended.
@@ -66,11 +69,15 @@ class AuditLoop:
         metagraph: Metagraph,
         config: ScoringConfig,
         clock: Clock,
+        leases: AuditLeases,
+        name: str = "",
     ) -> None:
         self._requests, self._auditor = requests, auditor
+        self._leases, self._name = leases, name
         self._blocks, self._metagraph = blocks, metagraph
         self._config, self._clock = config, clock
         self._running: dict[RequestKey, asyncio.Task[None]] = {}
+        self._held: dict[RequestKey, int] = {}
         self._not_before_ms: dict[RequestKey, int] = {}
         self._attempts: dict[RequestKey, int] = {}
         self.newest_audit_at_ms: int | None = None
@@ -86,20 +93,34 @@ class AuditLoop:
         """The neuron of a hotkey, if it was registered when the metagraph was last read."""
         return self._metagraph.neuron(hotkey)
 
-    async def step(self, plans: Mapping[int, AuditPlan]) -> None:
+    async def step(self, plans: Mapping[int, AuditPlan], draws: bool = True) -> None:
         """Draw what can be drawn and start what `plans` ask for, by epoch, the first epoch first.
+
+        Args:
+            draws: False leaves the drawing to another auditor.
 
         Raises:
             ChainError: the chain can't be read; audits that run go on.
         """
         self._collect()
-        await self._draw()
+        await self._blocks.refresh()
+        if draws:
+            await self._draw()
+        taken = await asyncio.to_thread(self._leases.taken, plans)
         waiting = 0
         for epoch, plan in plans.items():
             lacking = await self._lacking(epoch, plan)
             waiting += len(lacking)
-            self._start(lacking)
+            await self._start(one for one in lacking if one.key not in taken)
         self.waiting = waiting
+
+    async def keep_leases(self) -> None:
+        """Call it several times in `LEASE_MS`: leases stay, and audits whose lease was lost are abandoned."""
+        lost = await asyncio.to_thread(self._leases.renew, dict(self._held))
+        for key in lost & self._held.keys():
+            log.warning("the audit of request %s is left to another auditor, which has leased it", key[0])
+            del self._held[key]
+            self._running[key].cancel()
 
     async def settled(self, epoch: int, plan: AuditPlan) -> bool:
         """Whether every request of `epoch` is drawn and every audit that it takes has ended."""
@@ -117,6 +138,8 @@ class AuditLoop:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._running.clear()
+        await asyncio.to_thread(self._leases.release, dict(self._held))
+        self._held.clear()
 
     async def join(self) -> None:
         """Wait for the audits under way."""
@@ -127,12 +150,13 @@ class AuditLoop:
     def _collect(self) -> None:
         ended = [key for key, task in self._running.items() if task.done()]
         for key in ended:
-            self._running.pop(key).result()
+            task = self._running.pop(key)
+            if not task.cancelled():
+                task.result()
         now_ms = self._clock()
         self._not_before_ms = {key: until for key, until in self._not_before_ms.items() if until > now_ms}
 
     async def _draw(self) -> None:
-        await self._blocks.refresh()
         records = await asyncio.to_thread(self._requests.undrawn, DRAW_BATCH)
         draws: list[Draw] = []
         too_old: list[RequestKey] = []
@@ -155,22 +179,40 @@ class AuditLoop:
             )
             await asyncio.to_thread(self._requests.give_up, too_old)
 
-    def _start(self, due: Iterable[DrawnRequest]) -> None:
+    async def _start(self, due: Iterable[DrawnRequest]) -> None:
+        chosen = dict(self._choice(due))
+        self._held |= await asyncio.to_thread(self._leases.take, list(chosen))
+        for key, axon in chosen.items():
+            if key in self._held:
+                self._running[key] = asyncio.create_task(self._audit(key, axon))
+
+    def _choice(self, due: Iterable[DrawnRequest]) -> Iterator[tuple[RequestKey, str]]:
+        """What there is room for, each with its miner's axon."""
+        of_miners = Counter(hotkey for _, hotkey in self._running)
+        room = CONCURRENT_AUDITS - len(self._running)
         for request in due:
-            if len(self._running) >= CONCURRENT_AUDITS:
+            if room <= 0:
                 return
-            of_miner = sum(hotkey == request.key[1] for _, hotkey in self._running)
-            waits = request.key in self._not_before_ms or of_miner >= CONCURRENT_OF_ONE_MINER
-            if request.key in self._running or waits:
+            hotkey = request.key[1]
+            waits = request.key in self._not_before_ms or of_miners[hotkey] >= CONCURRENT_OF_ONE_MINER
+            neuron = self._metagraph.neuron(hotkey)
+            if request.key in self._running or waits or neuron is None:
                 continue
-            neuron = self._metagraph.neuron(request.key[1])
-            if neuron is not None:
-                self._running[request.key] = asyncio.create_task(self._audit(request.key, neuron.axon or ""))
+            room -= 1
+            of_miners[hotkey] += 1
+            yield request.key, neuron.axon or ""
 
     async def _audit(self, key: RequestKey, axon: str) -> None:
+        """One audit under its lease; it is given back when nothing comes of the audit."""
+        if not await self._judge(key, axon, self._held[key]) and key in self._held:
+            await asyncio.to_thread(self._leases.release, {key: self._held[key]})
+        self._held.pop(key, None)
+
+    async def _judge(self, key: RequestKey, axon: str, token: int) -> bool:
+        """Whether the request has a verdict now."""
         found = await asyncio.to_thread(self._requests.audit_of, key)
         if found is None:
-            return
+            return False
         record, block = found
         REQUEST_ID.set(record.request_id)
         try:
@@ -179,11 +221,12 @@ class AuditLoop:
             log.error("the audit of request %s could not be carried out: %s", record.request_id, error)
             if isinstance(error, ChainError) or not self._is_last_attempt(key):
                 self._not_before_ms[key] = self._clock() + RETRY_MS
-                return
+                return False
             report = AuditReport(_undecided(record, block, error, self._clock()))
         self._attempts.pop(key, None)
         self.newest_audit_at_ms = self._clock()
-        if await asyncio.to_thread(self._requests.add_report, report):
+        stored = await asyncio.to_thread(self._requests.add_report, report, token, self._name)
+        if stored:
             self.ended[report.verdict.outcome] += 1
             log.info(
                 "audit of request %s by miner %d: %s (%s)",
@@ -192,6 +235,7 @@ class AuditLoop:
                 report.verdict.outcome,
                 report.verdict.reason,
             )
+        return stored
 
     def _is_last_attempt(self, key: RequestKey) -> bool:
         self._attempts[key] = self._attempts.get(key, 0) + 1

@@ -1,77 +1,41 @@
-"""The audit validator as a process: its parts put together, run until a signal, taken down in order."""
+"""The audit validator as a process: its parts put together, run until a signal, taken down in order.
+
+Each audits. One of those that share a database leads as well (`leader.py`), an auditor that is alone always.
+"""
 
 import asyncio
-import hashlib
 import logging
-import random
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AsyncExitStack
+from functools import partial
 
-from shared.errors import ChainError, ChainUnavailable, ConfigError, ConstantinopleError, StoreError
+from shared.errors import ConfigError, ConstantinopleError
 from shared.object_store import open_store
-from shared.record_log import RecordReader
-from shared.signing import Signer
-from validator.anchoring import AnchorSetter
 from validator.audit_config import AuditConfig
-from validator.audit_loop import Auditing, AuditLoop
+from validator.audit_leases import AuditLeases
+from validator.audit_loop import AuditLoop
+from validator.audit_plans import AuditPlans
 from validator.block_window import BlockWindow
-from validator.clock import Clock
 from validator.database import Database, sqlite_url
-from validator.epoch_sealing import EpochSealer
+from validator.documents import Documents
 from validator.epoch_state import EpochState
-from validator.epoch_terms import EpochTerms
-from validator.epochs import EpochLoop
-from validator.manifest import code_revision
+from validator.instance import own_instance
+from validator.leader import Common, Leader
+from validator.leadership import LEADER, Leadership, Term
+from validator.leases import LeaseBook
 from validator.metagraph import Metagraph
-from validator.publication import Publication, upload_command
 from validator.publishing import last_published
-from validator.record_follower import RecordFollower
+from validator.repeating import repeat
 from validator.request_state import RequestState
-from validator.round_book import RoundBook
-from validator.round_state import RoundState, load_round_key
-from validator.round_traffic import RoundTraffic
-from validator.scoring_config import ScoringConfig
-from validator.spool import Spool
+from validator.round_state import load_round_key, shared_round_key
 from validator.status_app import StatusSources, build_status_app
 from validator.status_server import serve_status
 from validator.supervision import run_until
-from validator.synthetic_start import synthetic_traffic
-from validator.synthetic_traffic import SyntheticTraffic
+from validator.surroundings import SCORING, Surroundings
 from validator.troubles import Troubles
-from validator.weight_setter import WeightChain, WeightSetter
 from validator.weight_state import WeightQueue
 
 log = logging.getLogger(__name__)
-
-SCORING = ScoringConfig()
-"""What every auditor of the network scores with; a follower refuses an epoch that was scored otherwise."""
-
-
-@dataclass(frozen=True)
-class Pauses:
-    """Seconds between two turns of each of the auditor's loops."""
-
-    follow_s: float = 0.5
-    step_s: float = 1.0
-    weights_s: float = 3.0
-    publish_s: float = 1.0
-    anchor_s: float = 6.0
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the auditor gets from outside, so that tests pass their own. `model` is its public name."""
-
-    signer: Signer
-    chain: WeightChain
-    auditor: Auditing
-    model: str
-    calibration: Path
-    clock: Clock
-    pauses: Pauses = Pauses()
 
 
 def open_database(config: AuditConfig) -> Database:
@@ -87,23 +51,17 @@ class AuditValidator:
     """The parts of a running auditor."""
 
     def __init__(self, config: AuditConfig, around: Surroundings, database: Database) -> None:
-        self._config, self._around = config, around
+        self._config, self._around, self._database = config, around, database
+        self._shared = config.database is not None
         self.troubles = Troubles()
         self.requests, self.epoch_state = RequestState(database), EpochState(database)
-        self.weights, self._rounds = WeightQueue(database), RoundState(database)
-        self._publication = Publication(
-            Spool(config.spool_folder),
-            self.epoch_state,
-            self.requests,
-            self._rounds,
-            self.troubles,
-            upload_command(config),
-            around.pauses.publish_s,
+        self._book = LeaseBook(database)
+        self._blocks, self._metagraph = (
+            BlockWindow(around.chain),
+            Metagraph(around.chain, around.signer.ss58_address),
         )
-        source = str(config.records_folder.resolve())
-        self._follower = RecordFollower(RecordReader(config.records_folder), source, self.requests)
-        self._blocks = BlockWindow(around.chain)
-        self._metagraph = Metagraph(around.chain, around.signer.ss58_address)
+        self._plans = AuditPlans(self.epoch_state, self.requests)
+        self._audit_leases = AuditLeases(database, lasts_ms=round(around.lease.audits_s * 1000))
         self._audits = AuditLoop(
             self.requests,
             around.auditor,
@@ -111,95 +69,97 @@ class AuditValidator:
             self._metagraph,
             SCORING,
             around.clock,
+            self._audit_leases,
+            config.name,
         )
-        terms = self._terms()
-        book = RoundBook(self._rounds, load_round_key(config.state_folder), SCORING)
-        sealer = EpochSealer(
-            terms, self.epoch_state, self.requests, book, around.signer, around.clock, self._publication.spool
-        )
-        self._epochs = EpochLoop(
-            terms,
-            self.epoch_state,
-            self.requests,
-            self._audits,
-            self._blocks,
-            self._metagraph,
-            sealer,
-            around.clock,
-            random.SystemRandom().random,
-            book,
-        )
-        self._setter = WeightSetter(around.chain, self.weights, around.signer.ss58_address, config.netuid)
-        self._anchor = AnchorSetter(around.chain, self.epoch_state, around.signer.ss58_address, around.clock)
+        self._leadership: Leadership | None = None
+        self._leader: Leader | None = None
         self._serving: list[str] = []
-
-    def _terms(self) -> EpochTerms:
-        calibration = hashlib.sha256(self._around.calibration.read_bytes()).hexdigest()
-        config = self._config
-        return EpochTerms(
-            config.netuid, self._around.model, calibration, config.epoch_seconds, SCORING, code_revision()
-        )
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> bool:
         """Run until `stop` is set; returns False when a part failed instead.
 
         Raises:
-            ConfigError: the store can't be read, or holds another auditor's epochs.
+            ConfigError: the store can't be read, or holds another auditor's epochs; or another auditor uses
+                the state folder.
         """
-        await asyncio.to_thread(self._begin)
-        app = build_status_app(self._status_sources())
-        pauses = self._around.pauses
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._audits.stop)
-            synthetic = await stack.enter_async_context(self._synthetic_traffic())
-            tasks = {
-                "records": self._follow(),
-                "metagraph": self._every(self._config.metagraph_seconds, "metagraph", self._read_metagraph),
-                "audits and epochs": self._every(pauses.step_s, "audits", self._audit),
-                "weights": self._every(pauses.weights_s, "weights", self._setter.step),
-                "publication": self._publication.run(),
-                "anchor": self._every(pauses.anchor_s, "anchor", self._anchor.step),
-                "status": serve_status(app, listener),
-            }
-            if synthetic is not None:
-                tasks["synthetic traffic"] = synthetic.run()
-                tasks["rounds of probes"] = self._round_traffic(synthetic).run()
-            return await run_until(stop, tasks)
+        config, pauses = self._config, self._around.pauses
+        with own_instance(config.state_folder) as instance:
+            common = await asyncio.to_thread(self._common)
+            holder = f"{config.name} ({instance})"
+            self._leadership = Leadership(self._book, holder, self._around.lease, self.troubles)
+            app = build_status_app(self._status_sources())
+            every = partial(repeat, troubles=self.troubles)
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._audits.stop)
+                return await run_until(
+                    stop,
+                    {
+                        "leadership": self._leadership.run(partial(self._lead, common)),
+                        "metagraph": every(config.metagraph_seconds, "metagraph", self._read_metagraph),
+                        "audits": every(
+                            pauses.step_s, "audits", self._audit, chain_failed=self._chain_failed
+                        ),
+                        "leases": every(pauses.leases_s, "leases of audits", self._audits.keep_leases),
+                        "status": serve_status(app, listener),
+                    },
+                )
 
-    def _synthetic_traffic(self) -> AbstractAsyncContextManager[SyntheticTraffic | None]:
-        around = self._around
-        return synthetic_traffic(
-            self._config, around.signer, around.model, lambda: self._serving, self.troubles, around.clock
-        )
-
-    def _round_traffic(self, synthetic: SyntheticTraffic) -> RoundTraffic:
-        return RoundTraffic(
+    def _common(self) -> Common:
+        """What a leader uses, too; the store is looked at before anything begins."""
+        folder, documents = self._config.state_folder, Documents(self._database)
+        key = shared_round_key(documents, folder) if self._shared else load_round_key(folder)
+        if not self._shared:
+            self._audit_leases.clear()
+        self._found = self._last_published() if self.epoch_state.is_empty() else None
+        return Common(
+            self._config,
+            self._around,
+            self._database,
+            self._shared,
+            key,
+            self._audits,
+            self._blocks,
+            self._metagraph,
+            self.troubles,
             lambda: self._serving,
-            lambda: self._blocks.newest,
-            self._epochs.round_terms,
-            synthetic,
-            self._rounds,
-            SCORING,
-            self._around.clock,
         )
 
-    def _begin(self) -> None:
+    async def _lead(self, common: Common, term: Term) -> bool:
+        leader = await asyncio.to_thread(Leader, common, term)
+        await asyncio.to_thread(self._begin, term, leader)
+        self._leader = leader
+        try:
+            return await leader.run()
+        finally:
+            self._leader = None
+
+    def _begin(self, term: Term, leader: Leader) -> None:
         """Continue where the state ends, or, with an empty state, where the store ends."""
+        epochs = EpochState(self._database.guarded(term.lease.check))
+        if epochs.is_empty() and self._found is not None:
+            log.info("the state is empty; going on after epoch %d, which is in the store", self._found[0])
+            epochs.adopt(*self._found, now_ms=self._around.clock())
+        leader.loop.ensure_open()
+
+    def _last_published(self) -> tuple[int, bytes] | None:
         config = self._config
-        if self.epoch_state.is_empty():
-            try:
-                store = open_store(config.store_location, config.store_endpoint, config.store_region)
-                found = last_published(store, self._around.signer.ss58_address)
-            except ConfigError:
-                raise
-            except ConstantinopleError as error:
-                raise ConfigError(
-                    f"--store can't be continued: {error}; name another folder or prefix to begin anew"
-                ) from None
-            if found is not None:
-                log.info("the state is empty; going on after epoch %d, which is in the store", found[0])
-                self.epoch_state.adopt(*found, now_ms=self._around.clock())
-        self._epochs.ensure_open()
+        try:
+            store = open_store(config.store_location, config.store_endpoint, config.store_region)
+            return last_published(store, self._around.signer.ss58_address)
+        except ConfigError:
+            raise
+        except ConstantinopleError as error:
+            raise ConfigError(
+                f"--store can't be continued: {error}; name another folder or prefix to begin anew"
+            ) from None
+
+    def _chain_failed(self) -> None:
+        if self._leader is not None:
+            self._leader.loop.note_chain_trouble()
+
+    def _leads(self) -> bool:
+        return self._leadership is not None and self._leadership.leads
 
     def _status_sources(self) -> StatusSources:
         return StatusSources(
@@ -210,31 +170,16 @@ class AuditValidator:
             SCORING,
             self.epoch_state,
             self.requests,
-            self.weights,
-            self._follower,
+            WeightQueue(self._database),
+            lambda: self._leader.newest_record_at_ms if self._leader else None,
             self._audits,
             self._blocks,
             self.troubles,
             self._around.clock,
+            self._config.name,
+            self._leads,
+            lambda: self._book.holder(LEADER),
         )
-
-    async def _follow(self) -> None:
-        while True:
-            if not await asyncio.to_thread(self._follower.follow):
-                await asyncio.sleep(self._around.pauses.follow_s)
-
-    async def _every(self, pause_s: float, subject: str, step: Callable[[], Awaitable[None]]) -> None:
-        """Repeat `step`; while chain or disk fail, say so and go on trying."""
-        while True:
-            try:
-                await step()
-            except (ChainError, StoreError) as error:
-                self.troubles.report(subject, f"{error}; trying again")
-                if isinstance(error, ChainUnavailable):
-                    self._epochs.note_chain_trouble()
-            else:
-                self.troubles.clear(subject)
-            await asyncio.sleep(pause_s)
 
     async def _read_metagraph(self) -> None:
         neurons = await self._metagraph.refresh()
@@ -242,5 +187,5 @@ class AuditValidator:
         self._serving = [neuron.hotkey for neuron in neurons if neuron.axon and neuron.hotkey != own]
 
     async def _audit(self) -> None:
-        await self._audits.step(await asyncio.to_thread(self._epochs.plans))
-        await self._epochs.step()
+        plans = await asyncio.to_thread(self._plans.plans)
+        await self._audits.step(plans, draws=self._leads())

@@ -14,10 +14,11 @@ from shared.model_identity import public_model_name
 from shared.service_notify import heartbeat
 from shared.wallets import load_wallet
 from validator.audit_config import AuditConfig
-from validator.audit_process import AuditValidator, Surroundings, open_database
+from validator.audit_process import AuditValidator, open_database
 from validator.clock import unix_ms
 from validator.status_server import listen
 from validator.supervision import stop_on_signals
+from validator.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
 """Recent blocks without a gap, in which challenge blocks are found."""
 
+import asyncio
+
 from shared.chain import Block, Chain
 from validator.challenge_selection import challenge_block
 
@@ -21,6 +23,7 @@ class BlockWindow:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._blocks: list[Block] = []
+        self._refreshing = asyncio.Lock()
 
     @property
     def newest(self) -> Block | None:
@@ -33,6 +36,10 @@ class BlockWindow:
         Raises:
             ChainError: the chain can't be read.
         """
+        async with self._refreshing:
+            return await self._refresh()
+
+    async def _refresh(self) -> Block:
         head = await self._chain.head()
         if self._blocks and head.number - self._blocks[-1].number > MAX_LOOKBACK_BLOCKS:
             self._blocks = []

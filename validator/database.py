@@ -7,6 +7,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -17,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from shared.database import Database as SqlDatabase
-from shared.database import Migration
+from shared.database import Migration, add_column
 from shared.database import sqlite_url as sqlite_url
 
 TABLES = MetaData()
@@ -45,6 +46,9 @@ requests = Table(
     Column("challenge_block_hash", Text),
     Column("challenge_block_ms", BigInteger),
     Column("draw", Float(53)),
+    # Who audits it: whoever holds the newest token, while the lease lasts (milliseconds of Unix time).
+    Column("lease_token", BigInteger, nullable=False, server_default="0"),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
     Index("requests_by_draw", "epoch", "draw"),
 )
 
@@ -60,6 +64,9 @@ verdicts = Table(
     Column("body", Text, nullable=False),
     # What the miner was asked, and its signed answers.
     Column("exchange", Text),
+    # The name of the auditor that made it, and when it was stored; neither is published.
+    Column("auditor", Text),
+    Column("stored_at_ms", BigInteger),
 )
 
 epochs = Table(
@@ -102,6 +109,33 @@ followed = Table(
     Column("summary", Text, nullable=False),
 )
 
+leases = Table(
+    "leases",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    # Rises with each change of hands; what is written under an older one is refused.
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+)
+
+# Files of sealed epochs that the store lacks, where several auditors share the database.
+sealed_files = Table(
+    "sealed_files",
+    TABLES,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What an auditor that is alone keeps in files of its state folder.
+documents = Table(
+    "documents",
+    TABLES,
+    Column("name", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
 
 def _create_first_tables(connection: Connection) -> None:
     TABLES.create_all(connection)
@@ -142,12 +176,26 @@ def _begin_anew_with_exchanges(connection: Connection) -> None:
     _begin_anew_with_families(connection)
 
 
+def _share_between_auditors(connection: Connection) -> None:
+    """Version 5 had one auditor."""
+    for column in (
+        requests.c.lease_token,
+        requests.c.lease_until_ms,
+        verdicts.c.auditor,
+        verdicts.c.stored_at_ms,
+    ):
+        add_column(connection, column)
+    for table in (leases, sealed_files, documents):
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _create_first_tables,
     _begin_anew_with_evidence,
     _add_rounds,
     _begin_anew_with_families,
     _begin_anew_with_exchanges,
+    _share_between_auditors,
 )
 
 

@@ -1,7 +1,7 @@
 """Seals an epoch that is over: its inputs, what follows from them, its files, and the signed summary."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.canonical import sha256_hex
@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 
 class EpochSealer:
-    """Reads what the auditor knows of an epoch, and makes it final. Blocks."""
+    """Reads what the auditor knows of an epoch, and makes it final. Blocks.
+
+    Args:
+        spool: where its files lie until they are published; None keeps them in the database, for whoever
+            leads then.
+    """
 
     def __init__(
         self,
@@ -37,7 +42,7 @@ class EpochSealer:
         rounds: RoundBook,
         signer: Signer,
         clock: Clock,
-        spool: Spool,
+        spool: Spool | None,
     ) -> None:
         self._terms, self._signer, self._clock = terms, signer, clock
         self._epochs, self._requests, self._rounds = epochs, requests, rounds
@@ -46,8 +51,8 @@ class EpochSealer:
     def seal(self, closing: Epoch, neurons: Sequence[Neuron], newest: Block) -> None:
         """Score the epoch, keep its files for publication, then make its summary and weights final.
 
-        Files come first: a crash before the summary is final has the epoch scored again, after it the files
-        are there.
+        Files come first, or in the same transaction: a crash before the summary is final has the epoch scored
+        again, after it the files are there.
 
         Raises:
             StoreError: the disk can't take the files; nothing is final.
@@ -56,14 +61,18 @@ class EpochSealer:
         inputs, outstanding = self._audited(self._inputs(closing, neurons, before))
         results, closed_at_ms = results_of(inputs, self._terms.scoring), self._clock()
         weights = _weight_rows(inputs, results)
-        kept = self._keep_files(inputs, results, weights, day_of(closed_at_ms))
+        kept = self._files(inputs, results, weights, day_of(closed_at_ms))
         summary = self._summary(closing, closed_at_ms, inputs, results, outstanding, before, newest, kept)
         entries = [WeightEntry(one.uid, one.hotkey, one.weight) for one in weights]
         detail = "" if entries else "no miner earned anything; every score says why"
         judged = {(one.request_id, one.miner_hotkey) for one in inputs.verdicts}
         sealed = seal(summary, self._signer)
-        self._epochs.save_scored(closing.number, sealed, entries, detail, judged)
-        self._spool.seal(closing.number, sealed)
+        if self._spool is None:
+            self._epochs.save_scored(closing.number, sealed, entries, detail, judged, kept.data)
+        else:
+            self._spool.write(closing.number, kept.data)
+            self._epochs.save_scored(closing.number, sealed, entries, detail, judged)
+            self._spool.seal(closing.number, sealed)
         log.info(
             "epoch %d is scored: %d of %d miners earn", closing.number, len(entries), len(summary.scores)
         )
@@ -82,7 +91,7 @@ class EpochSealer:
         kept = [one for one in inputs.verdicts if (one.request_id, one.miner_hotkey) not in surplus]
         return replace(inputs, verdicts=kept), len(found.missing)
 
-    def _keep_files(
+    def _files(
         self, inputs: EpochInputs, results: EpochResults, weights: Sequence[WeightRow], day: str
     ) -> "_KeptFiles":
         number, root = inputs.epoch, records_root(inputs.requests)
@@ -100,10 +109,8 @@ class EpochSealer:
         files = epoch_files(contents, day, number)
         digests = tuple(file.digest for file in files)
         manifest = manifest_bytes(number, day, digests, len(inputs.requests), root, self._terms.code_revision)
-        self._spool.write(
-            number, {file.digest.key: file.data for file in files} | {manifest_key(number): manifest}
-        )
-        return _KeptFiles(digests, sha256_hex(manifest), len(inputs.requests), root)
+        data = {file.digest.key: file.data for file in files} | {manifest_key(number): manifest}
+        return _KeptFiles(digests, sha256_hex(manifest), len(inputs.requests), root, data)
 
     def _summary(
         self,
@@ -164,12 +171,13 @@ class EpochSealer:
 
 @dataclass(frozen=True)
 class _KeptFiles:
-    """What a summary says of its files."""
+    """What a summary says of its files, and their bytes by key."""
 
     files: tuple[FileDigest, ...]
     manifest_sha256: str
     records: int
     records_root: str
+    data: Mapping[str, bytes]
 
 
 def _weight_rows(inputs: EpochInputs, results: EpochResults) -> list[WeightRow]:

@@ -1,14 +1,15 @@
 """Epochs from opening to publication, as far as they have come."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from shared.canonical import sha256_hex
-from validator.database import Database, epochs, requests, verdicts
+from validator.database import Database, epochs, requests, sealed_files, verdicts
 from validator.epoch_summary import EpochSummary, parse_message
 from validator.request_state import RequestKey
 from validator.weight_state import WeightEntry, queue_weights
@@ -101,6 +102,7 @@ class EpochState:
         entries: Sequence[WeightEntry],
         detail: str,
         judged: Collection[RequestKey],
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """In one transaction: the signed summary is final, its weights wait to be set, texts are dropped.
 
@@ -115,6 +117,9 @@ class EpochState:
             )
             connection.execute(update(requests).where(requests.c.epoch == number).values(record=None))
             _keep_verdicts(connection, number, judged)
+            if files:
+                rows = [{"epoch": number, "key": key, "data": data} for key, data in files.items()]
+                connection.execute(insert(sealed_files), rows)
             queue_weights(connection, number, entries, detail)
 
     def mark_published(self, number: int) -> None:
@@ -122,6 +127,19 @@ class EpochState:
         with self._database.writing() as connection:
             connection.execute(update(epochs).where(epochs.c.number == number).values(state="published"))
             connection.execute(delete(epochs).where(epochs.c.number <= number - KEPT_EPOCHS))
+            connection.execute(delete(sealed_files).where(sealed_files.c.epoch <= number))
+
+    def is_published(self, number: int) -> bool:
+        """Whether the store has this epoch."""
+        query = select(epochs.c.state).where(epochs.c.number == number)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar() == "published"
+
+    def sealed_files(self, number: int) -> dict[str, bytes]:
+        """The files of an epoch that were kept with its summary; none once it is published."""
+        query = select(sealed_files.c.key, sealed_files.c.data).where(sealed_files.c.epoch == number)
+        with self._database.reading() as connection:
+            return {row.key: row.data for row in connection.execute(query)}
 
     def sealed(self, number: int | None = None) -> SealedEpoch | None:
         """The sealed epoch of this number, or the newest."""

@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from validator.audit_history import standings
 from validator.audit_loop import AuditLoop
+from validator.audit_plans import AuditPlans
 from validator.block_window import BlockWindow
 from validator.challenge_schedule import AuditPlan
 from validator.clock import Clock
 from validator.epoch_sealing import EpochSealer
-from validator.epoch_state import Epoch, EpochState, SealedEpoch
+from validator.epoch_state import Epoch, EpochState
 from validator.epoch_terms import EpochTerms
 from validator.metagraph import Metagraph
 from validator.request_state import RequestState
 from validator.round_book import RoundBook
-from validator.sequential_test import Standing
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,8 @@ class EpochLoop:
         self._clock, self._chance = clock, chance
         self._rounds = rounds
         self._chain_trouble_at_ms = 0
-        self._standings: tuple[str, Mapping[str, Standing]] = ("", {})
+        self._plans = AuditPlans(epochs, requests)
+        self._progress = (0, 0, 0)
 
     def ensure_open(self) -> None:
         """Open an epoch if there is none. Blocks."""
@@ -67,27 +67,8 @@ class EpochLoop:
         return (current.number, self._rounds.secret(current.number)) if current else None
 
     def plans(self) -> dict[int, AuditPlan]:
-        """What is to be audited now, by epoch, the closing one first. Blocks.
-
-        While an epoch closes, the standings with which the next one begins are not known.
-        """
-        plans: dict[int, AuditPlan] = {}
-        closing, current = self.closing(), self._epochs.in_phase("open")
-        if closing is not None:
-            drawn = self._requests.count_undrawn(closing) == 0
-            plans[closing] = AuditPlan(self._last_standings(), complete=drawn)
-        if current is not None:
-            known = self._last_standings() if closing is None else None
-            plans[current.number] = AuditPlan(known, complete=False)
-        return plans
-
-    def _last_standings(self) -> Mapping[str, Standing]:
-        """The sequential tests as the newest sealed epoch left them."""
-        sealed = self._epochs.sealed()
-        digest = sealed.digest if sealed else ""
-        if digest != self._standings[0]:
-            self._standings = (digest, _standings_after(sealed))
-        return self._standings[1]
+        """What is to be audited now, by epoch, the closing one first. Blocks."""
+        return self._plans.plans()
 
     def note_chain_trouble(self) -> None:
         """The chain can't be read: a closing epoch's patience starts anew."""
@@ -102,7 +83,7 @@ class EpochLoop:
         closing = await asyncio.to_thread(self._epochs.in_phase, "closing")
         if closing is None:
             await asyncio.to_thread(self._close_when_over)
-        elif await self._is_settled(closing) or self._out_of_patience(closing):
+        elif await self._is_settled(closing) or await asyncio.to_thread(self._out_of_patience, closing):
             await self._score(closing)
 
     async def _is_settled(self, closing: Epoch) -> bool:
@@ -116,15 +97,18 @@ class EpochLoop:
 
     def _out_of_patience(self, closing: Epoch) -> bool:
         since = max(closing.closing_since_ms or 0, self._chain_trouble_at_ms)
-        progress = max(since, self._audits.newest_audit_at_ms or 0)
+        progress = max(since, self._last_progress_ms(closing.number))
         latest = since + MAX_GRACES * self._terms.grace_ms
         return self._clock() >= min(progress + self._terms.grace_ms, latest)
+
+    def _last_progress_ms(self, epoch: int) -> int:
+        """When the newest verdict, of whichever auditor, was seen here."""
+        seen = (epoch, self._requests.count_verdicts(epoch))
+        if seen != self._progress[:2]:
+            self._progress = (*seen, self._clock() if seen[1] else 0)
+        return self._progress[2]
 
     async def _score(self, closing: Epoch) -> None:
         neurons = await self._metagraph.refresh()
         newest = self._blocks.newest or await self._blocks.refresh()
         await asyncio.to_thread(self._sealer.seal, closing, neurons, newest)
-
-
-def _standings_after(sealed: SealedEpoch | None) -> Mapping[str, Standing]:
-    return standings(sealed.summary().history_after) if sealed else {}

@@ -7,6 +7,7 @@ answer, as far as this gateway's log tells: a miner may have served others, whos
 
 import hashlib
 import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -31,12 +32,18 @@ class KnownPrefixes:
         self._most = most
         self._blocks: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._since_ms: int | None = None
+        self._turn = threading.Lock()
 
     def take(self, record: RequestRecord) -> int | None:
         """Tokens at the beginning of the first choice's prompt that its miner had served before.
 
-        None while too little is known, and of a request without an answer. The record is remembered.
+        None while too little is known, and of a request without an answer. The record is remembered. Several
+        threads may call it.
         """
+        with self._turn:
+            return self._take(record)
+
+    def _take(self, record: RequestRecord) -> int | None:
         if self._since_ms is None:
             self._since_ms = record.finished_at_ms
         if record.outcome != "answered" or not record.choices:

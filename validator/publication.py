@@ -34,7 +34,10 @@ def upload_command(config: AuditConfig) -> list[str]:
 
 
 class Publication:
-    """Keeps the uploader running, and forgets what it has published."""
+    """Keeps the uploader running, and forgets what it has published.
+
+    Where auditors share a database, what waits is there, and the spool a copy of it for the uploader.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,12 @@ class Publication:
         self._troubles, self._command, self._pause_s = troubles, command, pause_s
 
     async def run(self) -> None:
-        """Run for ever; the uploader ends with it, however it ends."""
+        """Run for ever; the uploader ends with it, however it ends.
+
+        Raises:
+            LeaseLost: another auditor publishes by now.
+        """
+        await asyncio.to_thread(self._tidy)
         while True:
             uploader = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.PIPE, cwd=_PROJECT
@@ -63,6 +71,15 @@ class Publication:
             words = f"the uploader ended with status {uploader.returncode}; its log says why"
             self._troubles.report("publication", f"{words}; starting it again in {RESTART_PAUSE_S:g} s")
             await asyncio.sleep(RESTART_PAUSE_S)
+
+    def _tidy(self) -> None:
+        """Let go of what another auditor has published while this one did not lead."""
+        try:
+            for number in self.spool.numbers():
+                if self._epochs.is_published(number):
+                    self.spool.drop(number)
+        except StoreError as error:
+            log.warning("the spool keeps published epochs: %s", error)
 
     async def _watch(self, uploader: asyncio.subprocess.Process) -> None:
         while uploader.returncode is None:
@@ -101,7 +118,9 @@ class Publication:
             self._hand_over(number, scored.data)
 
     def _hand_over(self, number: int, summary: bytes) -> None:
-        """An epoch that was made final right before a crash is ready only now."""
+        """Ready only now is what was made final right before a crash, or is kept in a shared database."""
+        if files := self._epochs.sealed_files(number):
+            self.spool.write(number, files)
         if self.spool.has_files(number):
             self.spool.seal(number, summary)
             return

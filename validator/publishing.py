@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shared.canonical import canonical_json, sha256_hex
 from shared.dataset import manifest_key
-from shared.errors import ConfigError, ObjectExists, ObjectMissing, StoreError
+from shared.errors import ConfigError, MalformedMessage, ObjectExists, ObjectMissing, StoreError
 from shared.object_store import ObjectReader, ObjectStore
 from validator.epoch_summary import (
     LATEST_KEY,
@@ -37,7 +37,16 @@ def publish(store: ObjectStore, epoch: int, files: ObjectReader) -> None:
     promised.append((manifest_key(epoch), summary.manifest_sha256))
     _create_all(store, files, promised)
     _create(store, summary_key(epoch), data)
-    store.put(LATEST_KEY, canonical_json(LatestEpoch(epoch=epoch, digest=sha256_hex(data))))
+    if _newest(store) <= epoch:
+        store.put(LATEST_KEY, canonical_json(LatestEpoch(epoch=epoch, digest=sha256_hex(data))))
+
+
+def _newest(store: ObjectReader) -> int:
+    """The epoch that the pointer names: another auditor may have published later ones meanwhile."""
+    try:
+        return parse_message(LatestEpoch, store.get(LATEST_KEY), LATEST_KEY).epoch
+    except (ObjectMissing, MalformedMessage):
+        return 0
 
 
 def _create_all(store: ObjectStore, files: ObjectReader, promised: Sequence[tuple[str, str]]) -> None:

@@ -1,6 +1,6 @@
 """Moves records from a gateway's log into the auditor's state."""
 
-from shared.record_log import RecordReader
+from shared.record_feed import RecordFeed
 from validator.known_prefixes import KnownPrefixes
 from validator.request_state import RequestState
 
@@ -9,21 +9,36 @@ BATCH_RECORDS = 200
 
 
 class RecordFollower:
-    """Reads one gateway's record log, or those of its workers, each from where it stopped. Blocks."""
+    """Reads one gateway's record log, or those of its workers, each from where it stopped. Blocks.
 
-    def __init__(self, reader: RecordReader, source: str, requests: RequestState) -> None:
+    Args:
+        source: names the log among all that are read into the same state.
+        prefixes: what is known of miners' caches, also from other gateways.
+    """
+
+    def __init__(
+        self,
+        reader: RecordFeed,
+        source: str,
+        requests: RequestState,
+        prefixes: KnownPrefixes | None = None,
+    ) -> None:
         self._reader, self._source, self._requests = reader, source, requests
-        self._prefixes = KnownPrefixes()
+        self._prefixes = prefixes or KnownPrefixes()
         self.newest_record_at_ms: int | None = None
 
     def follow(self) -> int:
-        """Take one batch of each log; returns how many records were read, zero when there is nothing new."""
+        """Take one batch of each log; returns how many records were read, zero when there is nothing new.
+
+        Raises:
+            DownloadFailed: the gateway can't be asked now.
+        """
         read = self._follow(self._reader, self._source)
         for name, reader in self._reader.workers().items():
             read += self._follow(reader, f"{self._source}/{name}")
         return read
 
-    def _follow(self, reader: RecordReader, source: str) -> int:
+    def _follow(self, reader: RecordFeed, source: str) -> int:
         before = self._requests.cursor(source)
         records, after = reader.read(before, BATCH_RECORDS)
         if after != before:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
 
 from shared.canonical import canonical_json
 from shared.chain import Block
+from shared.database import now_ms
 from shared.record_log import Cursor
 from shared.records import RequestRecord
 from validator.audit_report import AuditReport
@@ -17,6 +19,9 @@ from validator.verdicts import Verdict, VerdictOutcome
 
 RequestKey = tuple[str, str]
 """(request id, miner's hotkey): one attempt at one miner."""
+
+FOREVER_MS = 1 << 62
+"""When the lease of an audited request ends, so that nobody begins with what has just been audited."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,7 @@ class RequestState:
         """
         prefixes = known_prefixes or {}
         with self._database.writing() as connection:
-            number = connection.execute(
-                select(func.max(epochs.c.number)).where(epochs.c.state == "open")
-            ).scalar_one()
+            number = _open_epoch(connection)
             known = {
                 tuple(row)
                 for row in connection.execute(
@@ -106,7 +109,8 @@ class RequestState:
             return [RequestRecord.model_validate_json(text) for text in connection.execute(query).scalars()]
 
     def set_draws(self, draws: Sequence[Draw]) -> None:
-        """Store draws."""
+        """Store draws, of those requests that have none."""
+        undrawn = (requests.c.draw.is_(None), requests.c.record.is_not(None))
         with self._database.writing() as connection:
             for drawn in draws:
                 values = {
@@ -115,7 +119,7 @@ class RequestState:
                     "challenge_block_ms": drawn.block.timestamp_ms,
                     "draw": drawn.draw,
                 }
-                connection.execute(update(requests).where(*_is(drawn.key)).values(values))
+                connection.execute(update(requests).where(*_is(drawn.key), *undrawn).values(values))
 
     def give_up(self, keys: Sequence[RequestKey]) -> None:
         """These requests can't be audited any more, through no fault of the miner."""
@@ -173,30 +177,50 @@ class RequestState:
         block = Block(row.challenge_block, row.challenge_block_hash, row.challenge_block_ms)
         return RequestRecord.model_validate_json(row.record), block
 
-    def add_report(self, report: AuditReport) -> bool:
-        """Store what an audit came to; False when its epoch is scored already, or the answer was audited."""
+    def add_report(self, report: AuditReport, token: int = 0, auditor: str | None = None) -> bool:
+        """Store what an audit came to; False when its epoch is scored already, the answer was audited, or
+        somebody else has leased it.
+
+        Args:
+            token: of the lease under which the audit was made; 0 of a request that nobody has ever leased.
+            auditor: the name of the auditor that made it.
+        """
         verdict, exchange = report.verdict, report.exchange
         key = (verdict.request_id, verdict.miner_hotkey)
+        current = (*_is(key), requests.c.record.is_not(None), requests.c.lease_token == token)
         with self._database.writing() as connection:
-            row = connection.execute(
-                select(requests.c.epoch, verdicts.c.outcome)
-                .select_from(requests.outerjoin(verdicts, _verdict_of_request()))
-                .where(*_is(key), requests.c.record.is_not(None))
-            ).first()
-            if row is None or row.outcome is not None:
+            # The row stays locked to the end: neither is it leased meanwhile nor its epoch made final.
+            epoch = connection.execute(select(requests.c.epoch).where(*current).with_for_update()).scalar()
+            if epoch is None or connection.execute(select(verdicts).where(_of(key))).first():
                 return False
             connection.execute(
                 insert(verdicts).values(
                     request_id=verdict.request_id,
                     miner_hotkey=verdict.miner_hotkey,
-                    epoch=row.epoch,
+                    epoch=epoch,
                     outcome=verdict.outcome,
                     log_e=verdict.log_e,
                     body=canonical_json(verdict).decode(),
                     exchange=canonical_json(exchange).decode() if exchange else None,
+                    auditor=auditor,
+                    stored_at_ms=now_ms(connection),
                 )
             )
+            connection.execute(update(requests).where(*_is(key)).values(lease_until_ms=FOREVER_MS))
         return True
+
+    def audits_by(self, epoch: int) -> dict[str, int]:
+        """How many verdicts of `epoch` each auditor has made, by name."""
+        query = select(verdicts.c.auditor, func.count()).where(verdicts.c.epoch == epoch)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(verdicts.c.auditor).order_by(verdicts.c.auditor)).all()
+        return {auditor or "": int(audits) for auditor, audits in rows}
+
+    def count_verdicts(self, epoch: int) -> int:
+        """How many verdicts of `epoch` there are, by all auditors."""
+        query = select(func.count()).select_from(verdicts).where(verdicts.c.epoch == epoch)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def facts(self, epoch: int) -> list[RequestFacts]:
         """What is published of the requests of `epoch`, in the order of publication."""
@@ -235,6 +259,22 @@ class RequestState:
         with self._database.writing() as connection:
             connection.execute(delete(requests).where(requests.c.epoch <= epoch))
             connection.execute(delete(verdicts).where(verdicts.c.epoch <= epoch))
+
+
+def _open_epoch(connection: Connection) -> int:
+    """The epoch that is open, and stays so until the transaction has ended."""
+    query = select(epochs.c.number).where(epochs.c.state == "open").order_by(epochs.c.number.desc()).limit(1)
+    while True:
+        # One that was closed while this waited for it is none: the next look finds its successor.
+        found = connection.execute(query.with_for_update(read=True)).scalar()
+        if found is not None:
+            return int(found)
+        if connection.execute(select(epochs.c.number).where(epochs.c.state == "open")).first() is None:
+            raise LookupError("no epoch is open")
+
+
+def _of(key: RequestKey) -> ColumnElement[bool]:
+    return and_(verdicts.c.request_id == key[0], verdicts.c.miner_hotkey == key[1])
 
 
 def _is(key: RequestKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from shared.canonical import canonical_json
 from shared.errors import ConfigError
 from validator.database import Database, rounds
+from validator.documents import Documents
 from validator.probe_rounds import ProbeRound
 
 KEY_FILE = "rounds.key"
@@ -37,6 +38,15 @@ def load_round_key(folder: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{file} holds {len(key)} bytes, not {KEY_BYTES}: delete it, and a new one is made")
     return key
+
+
+def shared_round_key(documents: Documents, folder: Path) -> bytes:
+    """The key of auditors that share a database: that of the first of them. Blocks.
+
+    Raises:
+        ConfigError: the file of the state folder can't be read or made, or is damaged.
+    """
+    return bytes.fromhex(documents.put_first(KEY_FILE, load_round_key(folder).hex()))
 
 
 def _create(file: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from shared.chain import Block
 from validator.clock import Clock
+from validator.leases import LeaseLost
 from validator.probe_rounds import (
     MAX_ROUND_LAG_MS,
     MOST_REQUESTS,
@@ -120,7 +121,10 @@ class RoundTraffic:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, LeaseLost):
+            log.warning("a round is abandoned: %s", error)
+        elif error:
             log.error("a round of probes failed through a defect", exc_info=error)
 
     async def _hold(self, block: Block, secret: str, drawn: RoundDraw) -> None:

@@ -56,13 +56,16 @@ class Spool:
         """Epochs that the store has and that are still here, oldest first."""
         return [number for number in self._sealed() if (self._epoch(number) / _PUBLISHED).exists()]
 
-    def _sealed(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """All epochs that have anything here, in order."""
         try:
             names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         except OSError as error:
             raise StoreError(f"{self._folder} can't be read: {error.strerror}") from None
-        numbers = sorted(int(name) for name in names if name.isdecimal())
-        return [number for number in numbers if (self._epoch(number) / _summary_key(number)).exists()]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _sealed(self) -> list[int]:
+        return [number for number in self.numbers() if (self._epoch(number) / _summary_key(number)).exists()]
 
     def mark_published(self, epoch: int) -> None:
         """The store has all of it."""

@@ -1,6 +1,7 @@
 """The auditor's HTTP port: health, metrics, the leaderboard, a miner's audits, epochs, the calibration."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from validator.clock import Clock
 from validator.epoch_state import EpochState
 from validator.epoch_summary import EpochSummary
 from validator.miner_status import EpochAudits, miner_status, probe_status
-from validator.record_follower import RecordFollower
 from validator.request_state import RequestState
 from validator.scoring import MinerScore
 from validator.scoring_config import ScoringConfig
@@ -41,11 +41,14 @@ class StatusSources:
     epochs: EpochState
     requests: RequestState
     weights: WeightQueue
-    follower: RecordFollower
+    newest_record_at_ms: Callable[[], int | None]
     audits: AuditLoop
     blocks: BlockWindow
     troubles: Troubles
     clock: Clock
+    name: str
+    leads: Callable[[], bool]
+    leader: Callable[[], str | None]
 
 
 def build_status_app(sources: StatusSources) -> FastAPI:
@@ -83,6 +86,10 @@ def build_status_app(sources: StatusSources) -> FastAPI:
             raise HTTPException(404, f"epoch {number} is not sealed here; /epochs lists those that are")
         return Response(sealed.data, media_type="application/json")
 
+    @app.get("/auditors")
+    async def auditors() -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(_auditors, sources))
+
     @app.get("/calibration")
     async def calibration() -> FileResponse:
         return FileResponse(sources.calibration, media_type="application/octet-stream")
@@ -100,11 +107,13 @@ def _health(sources: StatusSources) -> dict[str, Any]:
         "hotkey": sources.hotkey,
         "netuid": sources.netuid,
         "model": sources.model,
+        "auditor": sources.name,
+        "leads": sources.leads(),
         "epoch": current.number if current else None,
         "epoch_ends_at_ms": current.ends_at_ms if current else None,
         "last_epoch": sealed.number if sealed else None,
         "last_epoch_phase": sealed.phase if sealed else None,
-        "last_record_at_ms": sources.follower.newest_record_at_ms,
+        "last_record_at_ms": sources.newest_record_at_ms(),
         "last_audit_at_ms": sources.audits.newest_audit_at_ms,
         "chain_block": newest.number if newest else None,
         "chain_lag_ms": max(0, sources.clock() - newest.timestamp_ms) if newest else None,
@@ -128,7 +137,7 @@ def _facts(sources: StatusSources) -> AuditorFacts:
         audits_running=sources.audits.running,
         audits_waiting=sources.audits.waiting,
         requests_undrawn=sources.requests.count_undrawn(current.number) if current else 0,
-        newest_record_at_ms=sources.follower.newest_record_at_ms,
+        newest_record_at_ms=sources.newest_record_at_ms(),
         newest_audit_at_ms=sources.audits.newest_audit_at_ms,
         block=newest.number if newest else None,
         block_at_ms=newest.timestamp_ms if newest else None,
@@ -189,6 +198,18 @@ def _miner(sources: StatusSources, hotkey: str) -> dict[str, Any]:
     ]
     status = miner_status(hotkey, before.get(hotkey, NEWCOMER), audits, sources.scoring)
     return status | {"probes": probe_status(hotkey, sealed.summary().probes) if sealed else None}
+
+
+def _auditors(sources: StatusSources) -> dict[str, Any]:
+    """Who leads the auditors that share the database, and how many audits of recent epochs each has made."""
+    newest = sources.epochs.newest_published()
+    first = newest.number if newest else 0
+    recent = [one.number for one in reversed(sources.epochs.list(LISTED_EPOCHS)) if one.number >= first]
+    return {
+        "auditor": sources.name,
+        "leader": sources.leader(),
+        "epochs": [{"epoch": number, "audits": sources.requests.audits_by(number)} for number in recent],
+    }
 
 
 def _epochs(epochs: EpochState) -> dict[str, Any]:

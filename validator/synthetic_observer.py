@@ -3,10 +3,12 @@
 import json
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from shared.record_log import Cursor, RecordReader
+from shared.record_feed import RecordFeed
+from shared.record_log import Cursor
 from shared.records import RequestRecord
 from validator.synthetic_reservoir import Reservoir
 from validator.synthetic_shapes import Identity, content_identity, shape_of
@@ -29,7 +31,7 @@ class TrafficObserver:
     """
 
     def __init__(
-        self, reader: RecordReader, state: SyntheticState, most_answers: int, chance: random.Random
+        self, reader: RecordFeed, state: SyntheticState, most_answers: int, chance: random.Random
     ) -> None:
         self._reader, self._cursor = reader, state.cursor
         self._workers = {name: Cursor(*place) for name, place in state.workers.items()}
@@ -55,18 +57,29 @@ class TrafficObserver:
         )
 
     def follow(self) -> None:
-        """Take in everything new in the log, or in the logs of the gateway's workers. Blocks."""
-        self._cursor = self._follow(self._reader, self._cursor)
-        for name, reader in self._reader.workers().items():
-            self._workers[name] = self._follow(reader, self._workers.get(name, Cursor()))
+        """Take in everything new in the log, or in the logs inside it. Blocks.
 
-    def _follow(self, reader: RecordReader, cursor: Cursor) -> Cursor:
-        while True:
-            records, cursor = reader.read(cursor, BATCH_RECORDS)
-            for record in records:
-                self._take(record)
-            if not records:
-                return cursor
+        Raises:
+            DownloadFailed: a log can't be read now; what was read counts.
+        """
+        while self._take_batch(self._reader, self._cursor, self._at):
+            pass
+        for name, reader in self._reader.workers().items():
+            while self._take_batch(reader, self._workers.get(name, Cursor()), partial(self._at_of, name)):
+                pass
+
+    def _take_batch(self, reader: RecordFeed, cursor: Cursor, at: Callable[[Cursor], None]) -> bool:
+        records, cursor = reader.read(cursor, BATCH_RECORDS)
+        for record in records:
+            self._take(record)
+        at(cursor)
+        return bool(records)
+
+    def _at(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def _at_of(self, name: str, cursor: Cursor) -> None:
+        self._workers[name] = cursor
 
     def note_own(self, body: Mapping[str, Any], of_round: bool = False) -> None:
         """The auditor is about to send this body.

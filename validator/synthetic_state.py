@@ -3,7 +3,7 @@
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
@@ -12,6 +12,7 @@ from shared.errors import ConfigError
 from shared.identifiers import Message
 from shared.receipts import UnixMs
 from shared.record_log import Cursor
+from validator.documents import Documents
 from validator.synthetic_shapes import Shape
 
 STATE_FILE = "synthetic.json"
@@ -75,3 +76,54 @@ def save_state(state: SyntheticState, file: Path) -> None:
         output.flush()
         os.fsync(output.fileno())
     new.replace(file)
+
+
+class StateKeeper(Protocol):
+    """Where the state is kept."""
+
+    def load(self) -> SyntheticState:
+        """The stored state, or that of a first start.
+
+        Raises:
+            ConfigError: it can't be read.
+        """
+        ...
+
+    def save(self, state: SyntheticState) -> None:
+        """Store it in place of the one before.
+
+        Raises:
+            OSError, LeaseLost: it can't be stored, or not by this process any more.
+        """
+        ...
+
+
+class StateFile:
+    """The file of an auditor that is alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> SyntheticState:
+        return load_state(self._file)
+
+    def save(self, state: SyntheticState) -> None:
+        save_state(state, self._file)
+
+
+class SharedState:
+    """The database that auditors share; whoever leads goes on where the one before was.
+
+    Args:
+        file: what the first of them begins with.
+    """
+
+    def __init__(self, documents: Documents, file: Path) -> None:
+        self._documents, self._file = documents, file
+
+    def load(self) -> SyntheticState:
+        stored = self._documents.get(STATE_FILE)
+        return SyntheticState.model_validate_json(stored) if stored else load_state(self._file)
+
+    def save(self, state: SyntheticState) -> None:
+        self._documents.put(STATE_FILE, canonical_json(state).decode())

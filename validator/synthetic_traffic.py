@@ -8,15 +8,16 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 
+from shared.errors import DownloadFailed
 from validator.clock import Clock
+from validator.leases import LeaseLost
 from validator.synthetic_client import GatewayTrouble, Reply
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_rate import needed_rate, next_request
 from validator.synthetic_requests import Draft, RequestWriter, with_seed
-from validator.synthetic_state import save_state
+from validator.synthetic_state import StateKeeper
 from validator.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ MOST_UNANSWERED = 64
 """Requests under way at once; miners that let all of them hang get no more."""
 
 SUBJECT = "synthetic traffic"
+LOGS = "record logs, for synthetic traffic"
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -61,7 +63,7 @@ class SyntheticTraffic:
         client: Asking,
         writer: RequestWriter,
         observer: TrafficObserver,
-        state_file: Path,
+        keeper: StateKeeper,
         troubles: Troubles,
         clock: Clock,
         chance: random.Random,
@@ -69,7 +71,7 @@ class SyntheticTraffic:
     ) -> None:
         self._miners, self._target, self._window_s = miners, target, window_s
         self._client, self._writer, self._observer = client, writer, observer
-        self._state_file, self._troubles = state_file, troubles
+        self._keeper, self._troubles = keeper, troubles
         self._clock, self._chance, self._sleep = clock, chance, sleep
         self._under_way: dict[asyncio.Task[None], str] = {}
         self._saved_at_ms = clock()
@@ -99,7 +101,12 @@ class SyntheticTraffic:
 
     async def follow(self) -> None:
         """Take in what is new in the log, and store what has been learned now and then."""
-        await asyncio.to_thread(self._observer.follow)
+        try:
+            await asyncio.to_thread(self._observer.follow)
+        except DownloadFailed as error:
+            self._troubles.report(LOGS, f"{error}; trying again")
+        else:
+            self._troubles.clear(LOGS)
         if self._clock() >= self._saved_at_ms + SAVE_EVERY_MS:
             await asyncio.to_thread(self._save)
 
@@ -154,6 +161,6 @@ class SyntheticTraffic:
         if miners := frozenset(self._miners()):
             self._observer.forget_all_but(miners)
         try:
-            save_state(self._observer.state(), self._state_file)
-        except OSError as error:
-            log.error("the state of synthetic traffic can't be stored in %s: %s", self._state_file, error)
+            self._keeper.save(self._observer.state())
+        except (OSError, LeaseLost) as error:
+            log.error("the state of synthetic traffic can't be stored: %s", error)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.alerts import is_webhook
 from shared.config import at_least, between, load, one_of, setting
 from shared.errors import ConfigError
 
@@ -50,6 +51,11 @@ class WatchtowerConfig:
     poll_seconds: float = setting(60.0, "seconds between looks at the source", check=at_least(0.1))
     max_age_seconds: float = setting(
         7200.0, "an epoch that was closed longer ago is not copied", check=at_least(1)
+    )
+    alert_webhook: str | None = setting(
+        None,
+        "URL that gets a POST of JSON when a trouble lasts for a minute, and when it is over",
+        is_webhook,
     )
     once: bool = setting(False, "follow the newest epoch, set its weights and exit")
     health: bool = setting(

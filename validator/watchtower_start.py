@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from shared.alert_webhook import Sender, alerting
 from shared.chain import SubtensorChain, check_network
 from shared.errors import ConfigError, ModelError
 from shared.object_store import open_reader
@@ -42,7 +43,9 @@ def run(config: WatchtowerConfig) -> int:
             stop_on_signals(stop)
             tower.heartbeat = _heartbeat(config)
             log.info("watchtower %s: follows %s", config.revision or "of no named revision", config.source)
-            return 0 if await tower.run(stop) else 1
+            sender = Sender("watchtower", hotkey)
+            async with alerting(config.alert_webhook, sender, tower.troubles.all):
+                return 0 if await tower.run(stop) else 1
         finally:
             await chain.close()
             database.close()

@@ -346,3 +346,23 @@ async def test_no_secret_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
         await gateway.parts.admission.refresh()
     logged = "\n".join(one for one in caplog.text.splitlines() if "httpx" not in one and "openai" not in one)
     assert not any(one[8:] in logged for one in (secret, wrong))
+
+
+async def test_a_limit_a_day_holds_across_gateways_that_share_a_database(
+    tmp_path: Path, database_url: str
+) -> None:
+    keys = KeyStore(open_key_database(database_url))
+    secret = new_secret()
+    keys.create(secret, "alice", 1_700_000_000_000, Limits(tokens_per_day=10 * TOKENS))
+    async with (
+        running_gateway(tmp_path / "one", keys_database=database_url) as one,
+        running_gateway(tmp_path / "other", keys_database=database_url) as other,
+    ):
+        await use_up(one, secret)
+        await one.parts.admission.refresh()
+        await other.parts.admission.refresh()
+        error = await use_up(other, secret)
+        assert error.code == "insufficient_quota"
+        served = [len(gateway.records()) for gateway in (one, other)]
+        assert 0 < sum(served) <= 10
+        assert served[1] <= 1, "what the first left over was too little for its next request, too"

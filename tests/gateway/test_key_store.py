@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from gateway.errors import ApiError
@@ -148,6 +149,32 @@ def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE gateway_schema_version SET version = 99")
     with pytest.raises(ConfigError, match="update the program"):
         open_key_database(keys_url(None, tmp_path))
+
+
+VERSION_1 = (
+    "CREATE TABLE api_keys (id TEXT NOT NULL PRIMARY KEY, digest TEXT NOT NULL UNIQUE, hint TEXT NOT NULL, "
+    "name TEXT NOT NULL, created_at_ms BIGINT NOT NULL, expires_at_ms BIGINT, revoked_at_ms BIGINT, "
+    "requests_per_minute BIGINT, tokens_per_minute BIGINT, tokens_per_day BIGINT)",
+    "CREATE TABLE usage (day TEXT NOT NULL, client TEXT NOT NULL, model TEXT NOT NULL, "
+    "requests BIGINT NOT NULL, "
+    "prompt_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, PRIMARY KEY (day, client, model))",
+    "CREATE INDEX usage_by_client ON usage (client, day)",
+    "CREATE TABLE gateway_schema_version (version INTEGER NOT NULL)",
+    "INSERT INTO gateway_schema_version VALUES (1)",
+)
+
+
+def test_keys_of_the_first_version_are_kept(database_url: str) -> None:
+    secret, engine = new_secret(), create_engine(database_url)
+    row = f"INSERT INTO api_keys VALUES ('key_1', '{digest_of(secret)}', 'cst_1234', 'alice', {NOW_MS}"
+    with engine.begin() as connection:
+        for statement in (*VERSION_1, f"{row}, NULL, NULL, 60, NULL, NULL)"):
+            connection.execute(text(statement))
+    engine.dispose()
+    database = open_key_database(database_url)
+    found = ring(KeyStore(database)).find(secret, NOW_MS)
+    assert (found.name, found.limits.requests_per_minute, found.owner) == ("alice", 60, None)
+    database.close()
 
 
 def test_gateway_and_auditor_can_share_a_database(database_url: str) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -84,6 +85,49 @@ def test_the_flags_of_the_auditor_are_its_own() -> None:
     )
 
 
+def several(monkeypatch: pytest.MonkeyPatch) -> LocalnetConfig:
+    monkeypatch.setattr(commands, "programs", lambda: Path("/programs"))
+    return LocalnetConfig(folder=Path("/somewhere"), gateways=2, auditors=2)
+
+
+def test_one_of_each_shares_nothing_and_needs_no_database() -> None:
+    assert commands.database(CONFIG) is None
+    commands_of_one = [
+        *commands.auditor_command(CONFIG, Path("/m"), Path("/c")),
+        *commands.gateway_command(CONFIG, Path("/m"), Path("/c")),
+    ]
+    assert not {"--database", "--keys-database", "--records", "--auditor-name"} & set(commands_of_one)
+
+
+def test_several_share_a_database_and_a_store_and_have_folders_and_ports_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = several(monkeypatch)
+    gateways = [commands.gateway_command(config, Path("/m"), Path("/c"), number) for number in (1, 2)]
+    auditors = [commands.auditor_command(config, Path("/m"), Path("/c"), number) for number in (1, 2)]
+    for name in ("--port", "--state-dir"):
+        assert flag(gateways[0], name) != flag(gateways[1], name)
+        assert flag(auditors[0], name) != flag(auditors[1], name)
+    assert flag(auditors[0], "--auditor-name") != flag(auditors[1], "--auditor-name")
+    urls = {flag(one, "--keys-database") for one in gateways} | {flag(one, "--database") for one in auditors}
+    assert len(urls) == 1
+    assert urls.pop().startswith("postgresql+psycopg://")
+    for auditor in auditors:
+        read = audit_config.load_config(auditor[2:], {}, NO_FILE)
+        assert list(read.record_places) == [f"http://127.0.0.1:{flag(one, '--port')}" for one in gateways]
+        assert flag(auditor, "--store") == flag(gateways[0], "--store") == flag(gateways[1], "--store")
+        assert flag(auditor, "--hotkey") == flag(gateways[0], "--hotkey")
+    assert len(config.ports()) == 8
+    assert len(with_ports_chosen(dataclasses.replace(config, port=0, auditor_port=0)).ports()) == 8
+
+
+def test_without_postgresql_several_are_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = several(monkeypatch)
+    monkeypatch.setattr(commands, "programs", lambda: None)
+    with pytest.raises(LocalnetError, match="apt-get install postgresql"):
+        commands.database(config)
+
+
 def test_engines_are_spread_over_the_cores() -> None:
     variables = [commands.miner_environment(CONFIG, number, [4, 5]) for number in (1, 2, 3)]
     assert [v["VLLM_CPU_OMP_THREADS_BIND"] for v in variables] == ["4", "5", "4"]
@@ -131,6 +175,7 @@ def test_an_unknown_role_is_refused_with_the_list_of_roles() -> None:
         (["up", "--epochs", "many"], 2, "--epochs"),
         (["up", "--epoch-seconds", "1"], 2, "at least 10"),
         (["up", "--nonsense"], 2, "--nonsense"),
+        (["up", "--gateways", "0"], 2, "from 1 to 8"),
     ],
 )
 def test_the_command_line_answers_in_words(argv: list[str], status: int, words: str) -> None:

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 from localnet.leaderboard import (
+    AuditorShares,
     Audits,
     Epoch,
     Row,
@@ -71,6 +72,16 @@ def test_the_json_form_has_exactly_the_promised_keys() -> None:
         *("audits", "reasons", "score", "weight_on_chain"),
     }
     assert miner["audits"] == {"pass": 5, "fail": 0, "inconclusive": 0}
+
+
+def test_of_several_auditors_the_table_says_who_made_how_many_audits() -> None:
+    shares = AuditorShares("left (3abc)", {"left": 4, "right": 19})
+    epoch = Epoch(1, (row("honest", 65535),), shares)
+    assert render(epoch).endswith("audits: left made 4, right made 19; left leads")
+    assert epoch.as_json()["auditors"] == {"left": 4, "right": 19}
+    alone = Epoch(1, (row("honest", 65535),))
+    assert "audits:" not in render(alone)
+    assert "auditors" not in alone.as_json()
 
 
 def failed_verdict() -> Verdict:

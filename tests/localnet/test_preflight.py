@@ -24,6 +24,12 @@ def test_too_little_memory_is_told_before_anything_starts() -> None:
     preflight.check_memory(3, available_gib=16)
 
 
+def test_a_second_auditor_needs_memory_too() -> None:
+    preflight.check_memory(1, available_gib=7)
+    with pytest.raises(LocalnetError, match="need about"):
+        preflight.check_memory(1, available_gib=7, auditors=2)
+
+
 def test_fewer_miners_need_less_memory() -> None:
     preflight.check_memory(1, available_gib=8)
 

@@ -46,9 +46,14 @@ async def api() -> AsyncIterator[str]:
 
 async def test_whole_answers_are_counted(api: str) -> None:
     seen: list[int] = []
-    count = await send_traffic(api, iter(bodies(8)), lambda c: seen.append(c.answered))
+    count = await send_traffic([api], iter(bodies(8)), lambda c: seen.append(c.answered))
     assert (count.answered, count.failed) == (8, 0)
     assert seen[-1] == 8
+
+
+async def test_several_gateways_are_asked_in_turn(api: str) -> None:
+    count = await send_traffic([api, "http://127.0.0.1:9"], iter(bodies(8)), lambda c: None)
+    assert (count.answered, count.failed) == (4, 4)
 
 
 @pytest.mark.parametrize(("max_tokens", "words"), [(1, "HTTP 503"), (2, "broke off")])
@@ -56,12 +61,12 @@ async def test_refused_and_broken_answers_are_failures_with_a_reason(
     api: str, max_tokens: int, words: str
 ) -> None:
     body = bodies(1)[0] | {"max_tokens": max_tokens, "stream": True}
-    count = await send_traffic(api, iter([body]), lambda c: None)
+    count = await send_traffic([api], iter([body]), lambda c: None)
     assert (count.answered, count.failed) == (0, 1)
     assert words in count.last_failure
 
 
 async def test_an_api_that_is_not_there_is_a_failure_not_a_crash() -> None:
-    count = await send_traffic("http://127.0.0.1:9", iter(bodies(1)), lambda c: None)
+    count = await send_traffic(["http://127.0.0.1:9"], iter(bodies(1)), lambda c: None)
     assert isinstance(count, TrafficCount)
     assert count.failed == 1

@@ -23,6 +23,7 @@ from tests.validator.auditor_examples import (
     many_records,
     neuron,
 )
+from validator.audit_leases import AuditLeases
 from validator.audit_loop import AuditLoop
 from validator.block_window import BlockWindow
 from validator.database import Database
@@ -69,12 +70,19 @@ def epoch_traffic(first: int, finished_at_ms: int, each: int = 8) -> list[Reques
 
 
 def spool_folder(database: Database) -> Path:
-    """Beside the database's file, so that a rig built twice on it finds its spool again."""
+    """Beside the database's file or server, so that a rig built twice on it finds its spool again."""
+    query = database.url.query
+    if "host" in query:
+        return Path(str(query["host"])) / str(query["options"]).rpartition("=")[2] / "spool"
     return Path(str(database.url.database)).with_name("spool")
 
 
 class AuditRig:
-    """Build it twice on one database to see what a restart does."""
+    """Build it twice on one database to see what a restart does.
+
+    Args:
+        shared: whether sealed epochs' files are in the database, as with several auditors.
+    """
 
     def __init__(
         self,
@@ -83,6 +91,8 @@ class AuditRig:
         clock: ExampleClock | None = None,
         signer: Keypair = AUDITOR,
         config: ScoringConfig | None = None,
+        name: str = "auditor",
+        shared: bool = False,
     ) -> None:
         config = config or ScoringConfig()
         self.chain = chain or ExampleChain(subnet())
@@ -91,7 +101,17 @@ class AuditRig:
         self.requests, self.epochs = RequestState(database), EpochState(database)
         self.weights, self.rounds = WeightQueue(database), RoundState(database)
         self.blocks, self.metagraph = BlockWindow(self.chain), Metagraph(self.chain)
-        self.audits = AuditLoop(self.requests, self.auditor, self.blocks, self.metagraph, config, self.clock)
+        self.leases = AuditLeases(database)
+        self.audits = AuditLoop(
+            self.requests,
+            self.auditor,
+            self.blocks,
+            self.metagraph,
+            config,
+            self.clock,
+            self.leases,
+            name,
+        )
         terms = EpochTerms(NETUID, "tiny", sha256_hex(b"calibration"), EPOCH_SECONDS, config)
         book = RoundBook(self.rounds, ROUND_KEY, config)
         self.spool = Spool(spool_folder(database))
@@ -105,7 +125,9 @@ class AuditRig:
             self.audits,
             self.blocks,
             self.metagraph,
-            EpochSealer(terms, self.epochs, self.requests, book, signer, self.clock, self.spool),
+            EpochSealer(
+                *(terms, self.epochs, self.requests, book, signer, self.clock), None if shared else self.spool
+            ),
             self.clock,
             lambda: 0.5,
             book,

@@ -9,6 +9,7 @@ from tests.validator.audit_rig import AuditRig, epoch_traffic, subnet
 from tests.validator.auditor_examples import AUDITOR, ExampleChain
 from validator.anchoring import REFUSED_PAUSE_MS, AnchorSetter
 from validator.database import Database
+from validator.leases import LeaseLost
 
 
 class CountingChain(ExampleChain):
@@ -90,3 +91,13 @@ async def test_a_refusal_is_told_and_tried_again(rig: AuditRig, tmp_path: Path) 
     rig.clock.now_ms += REFUSED_PAUSE_MS
     await anchors.step()
     assert (on_chain(rig), rig.chain.sends) == (expected, 2)
+
+
+async def test_whoever_no_longer_leads_anchors_nothing(rig: AuditRig, tmp_path: Path) -> None:
+    def confirm() -> None:
+        raise LeaseLost("another auditor leads")
+
+    await published(rig, tmp_path)
+    with pytest.raises(LeaseLost):
+        await AnchorSetter(rig.chain, rig.epochs, AUDITOR.ss58_address, rig.clock, confirm).step()
+    assert rig.chain.committed == {}

@@ -29,7 +29,18 @@ def test_folders_follow_the_state_folder() -> None:
     assert config.records_folder == Path("/var/auditor/records")
     assert config.store_location == "/var/auditor/store"
     assert load("--records /a --store s3://b/c").store_location == "s3://b/c"
-    assert load("--records /a --store s3://b/c").records_folder == Path("/a")
+    assert config.record_places == {"/var/auditor/records": "/var/auditor/records"}
+    assert load("--records /a --store s3://b/c").record_places == {"/a": "/a"}
+
+
+def test_records_can_come_from_several_places() -> None:
+    places = load("--records /a,https://one.example/,http://two.example:8081").record_places
+    assert list(places) == ["/a", "https://one.example", "http://two.example:8081"]
+
+
+def test_an_auditor_has_a_name_of_its_own_among_several() -> None:
+    assert load("--auditor-name left").name == "left"
+    assert load("--port 1").name != load("--port 2").name
 
 
 @pytest.mark.parametrize(

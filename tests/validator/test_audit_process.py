@@ -26,10 +26,11 @@ from tests.validator.auditor_examples import (
     block_number,
 )
 from validator.audit_config import AuditConfig
-from validator.audit_process import AuditValidator, Pauses, Surroundings, open_database
+from validator.audit_process import AuditValidator, open_database
 from validator.epoch_check import Expectations, check_latest
 from validator.epoch_state import EpochState
 from validator.status_server import listen
+from validator.surroundings import Pauses, Surroundings
 
 PATIENCE_S = 60.0
 BRISK = Pauses(0.01, 0.01, 0.01, 0.01)
@@ -62,11 +63,18 @@ class Running:
             )
             try:
                 async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+                    leads = asyncio.create_task(until(lambda: self._leads(client)))
+                    await asyncio.wait({running, leads}, return_when=asyncio.FIRST_COMPLETED)
+                    leads.cancel()
                     yield client
             finally:
                 self.stop.set()
                 self.clean = await running
                 database.close()
+
+    async def _leads(self, client: httpx.AsyncClient) -> bool:
+        health = await answer(client, "/health")
+        return bool(health["leads"] and health["epoch"])
 
     def serve(self, first: int) -> None:
         writer = RecordWriter(self.config.records_folder)
@@ -277,6 +285,18 @@ async def test_no_text_remains_in_the_state_after_publication(running: Running) 
     assert EpochState(database).oldest_unpublished() is None
     database.close()
     assert SECRET.encode() not in (running.config.state_folder / "audit.sqlite").read_bytes()
+
+
+async def test_an_auditor_that_is_alone_leads_and_makes_every_audit(running: Running) -> None:
+    async with running.run() as client:
+        await run_one_epoch(running, client, 1)
+        told = await answer(client, "/auditors")
+        health = await answer(client, "/health")
+    assert told["leader"].partition(" ")[0] == told["auditor"] == health["auditor"] == running.config.name
+    assert health["leads"]
+    first = told["epochs"][0]
+    assert first["epoch"] == 1
+    assert first["audits"].keys() == {running.config.name}
 
 
 def test_a_taken_port_is_refused_in_words() -> None:

@@ -12,6 +12,7 @@ from validator.database import Database, sqlite_url
 from validator.epoch_state import EpochState
 from validator.epoch_summary import LATEST_KEY, LatestEpoch, parse_message, summary_key
 from validator.epoch_tables import FORMATS
+from validator.leases import LeaseBook, LeaseLost
 from validator.publishing import last_published, publish
 
 
@@ -155,3 +156,63 @@ async def test_a_damaged_store_is_not_continued(database: Database, store: Folde
     store.put(LATEST_KEY, b"{")
     with pytest.raises(MalformedMessage, match=r"epochs/latest\.json"):
         last_published(store, AUDITOR.ss58_address)
+
+
+async def test_the_pointer_does_not_go_back_to_an_epoch_that_is_published_late(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database)
+    for number in range(2):
+        await rig.run_epoch(epoch_traffic(1000 * number, rig.clock()))
+    for number in (1, 2, 1):
+        publish(store, number, rig.spool.files(number))
+    assert parse_message(LatestEpoch, store.get(LATEST_KEY), "latest").epoch == 2
+
+
+async def test_what_one_auditor_sealed_another_publishes_from_the_database(
+    database: Database, store: FolderStore
+) -> None:
+    first = AuditRig(database, shared=True)
+    sealed = await first.run_epoch(epoch_traffic(0, first.clock()))
+    assert first.spool.numbers() == [], "nothing of it is in the sealer's folder"
+    assert first.requests.texts(1) == [], "so that it could not be made again"
+    other = AuditRig(database, first.chain, first.clock, shared=True)
+    other.publish_next(store)
+    assert store.get(summary_key(1)) == sealed.data
+    assert {file.key for file in sealed.summary().files} <= set(store.keys("dataset/"))
+    assert other.epochs.sealed_files(1) == {}, "it is in the store now"
+    assert other.epochs.is_published(1)
+
+
+async def test_a_damaged_copy_of_a_shared_epoch_is_replaced_before_it_is_published(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database, shared=True)
+    sealed = await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    rig.spool.write(1, {file.key: b"of an earlier attempt" for file in sealed.summary().files})
+    rig.publish_next(store)
+    assert store.get(summary_key(1)) == sealed.data
+
+
+async def test_an_auditor_that_leads_again_drops_what_others_have_published(
+    database: Database, store: FolderStore
+) -> None:
+    rig = AuditRig(database, shared=True)
+    await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    rig.publication.step()
+    assert rig.spool.waiting() == [1]
+    rig.epochs.mark_published(1)
+    rig.publication._tidy()
+    assert rig.spool.numbers() == []
+
+
+async def test_a_leader_that_lost_its_lease_seals_nothing(database: Database) -> None:
+    book = LeaseBook(database)
+    lease = book.take("leader", "first", 60_000)
+    assert lease is not None
+    rig = AuditRig(database.guarded(lease.check), shared=True)
+    assert book.take("leader", "first", 60_000) is not None, "started again elsewhere"
+    with pytest.raises(LeaseLost):
+        await rig.run_epoch(epoch_traffic(0, rig.clock()))
+    state = EpochState(database)
+    assert (state.sealed(), state.sealed_files(1)) == (None, {})

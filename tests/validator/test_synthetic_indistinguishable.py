@@ -26,7 +26,7 @@ from validator.synthetic_client import GatewayAddress, GatewayClient
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_prompts import GrammarPrompts, PromptSource
 from validator.synthetic_requests import RequestWriter
-from validator.synthetic_state import SyntheticState
+from validator.synthetic_state import StateFile, SyntheticState
 from validator.synthetic_traffic import SyntheticTraffic
 from validator.troubles import Troubles
 
@@ -68,7 +68,7 @@ class Simulation:
             client,
             writer,
             self.observer,
-            gateway.folder / "synthetic.json",
+            StateFile(gateway.folder / "synthetic.json"),
             self.troubles,
             clock,
             chance,

@@ -11,8 +11,9 @@ from tests.gateway.running_gateway import RunningGateway, keypair, running_gatew
 from tests.gateway.scripted_miner import MODEL
 from tests.validator.auditor_examples import ExampleAuditor, ExampleChain, block_number, neuron
 from validator.audit_config import AuditConfig, load_config
-from validator.audit_process import AuditValidator, Pauses, Surroundings, open_database
+from validator.audit_process import AuditValidator, open_database
 from validator.status_server import listen
+from validator.surroundings import Pauses, Surroundings
 from validator.synthetic_start import synthetic_traffic
 from validator.synthetic_traffic import SyntheticTraffic
 from validator.troubles import Troubles
@@ -77,7 +78,7 @@ async def test_the_auditor_brings_traffic_to_a_miner_that_has_no_clients(tmp_pat
     async with running_gateway(tmp_path) as gateway:
         config = AuditConfig(
             state_dir=tmp_path / "state",
-            records=gateway.folder,
+            records=(str(gateway.folder),),
             gateway=gateway.url,
             synthetic_requests=50,
             epoch_seconds=5.0,

@@ -21,7 +21,7 @@ from validator.synthetic_client import GatewayAddress, GatewayClient, GatewayTro
 from validator.synthetic_observer import TrafficObserver
 from validator.synthetic_prompts import GrammarPrompts, Opening
 from validator.synthetic_requests import Draft, RequestWriter
-from validator.synthetic_state import SyntheticState, load_state
+from validator.synthetic_state import StateFile, SyntheticState, load_state
 from validator.synthetic_traffic import LONGEST_GAP_S, MOST_UNANSWERED, SUBJECT, SyntheticTraffic
 from validator.troubles import Troubles
 
@@ -48,7 +48,7 @@ class Rig:
             client,
             self.writer,
             self.observer,
-            self.state_file,
+            StateFile(self.state_file),
             self.troubles,
             self.clock.unix_ms,
             chance,
