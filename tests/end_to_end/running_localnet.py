@@ -13,6 +13,8 @@ from localnet.config import PROJECT_ROOT, LocalnetConfig
 from localnet.free_ports import with_ports_chosen
 from tests.end_to_end.public_bucket import BUCKET, PublicBucket
 
+FOLDER = PROJECT_ROOT / ".localnet" / "end-to-end"
+
 START_DEADLINE_S = 900
 STOP_DEADLINE_S = 120
 

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,11 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from localnet.config import PROJECT_ROOT
-from tests.end_to_end.public_bucket import PublicBucket, public_bucket
-from tests.end_to_end.running_localnet import RunningLocalnet, processes_mentioning, start_localnet
+from tests.end_to_end.running_localnet import FOLDER, RunningLocalnet, processes_mentioning
 
 pytestmark = pytest.mark.end_to_end
 
-FOLDER = PROJECT_ROOT / ".localnet" / "end-to-end"
 MODEL = "SmolLM2-135M-Instruct"
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[PublicBucket]:
-    with public_bucket() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def localnet(demo_model_folder: Path, bucket: PublicBucket) -> Iterator[RunningLocalnet]:
-    running = start_localnet(FOLDER, bucket)
-    yield running
-    if running.process.poll() is None:
-        running.process.terminate()
-        running.process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -156,35 +136,6 @@ def test_a_miner_refuses_a_stranger(localnet: RunningLocalnet) -> None:
 def test_the_auditor_shows_the_leaderboard(localnet: RunningLocalnet, miners: list[dict[str, Any]]) -> None:
     shown = httpx.get(f"{localnet.config.auditor_url}/scores").text
     assert all(miner["hotkey"] in shown for miner in miners)
-
-
-def wait_for(localnet: RunningLocalnet, what: Callable[[], bool], seconds: float = 400) -> None:
-    """Look again and again, as long as the subnet is up."""
-    ends_at = time.monotonic() + seconds
-    while not what():
-        assert localnet.process.poll() is None, localnet.progress_file.read_text()
-        assert time.monotonic() < ends_at
-        time.sleep(0.5)
-
-
-def newest_epoch(bucket: PublicBucket) -> int:
-    return int(httpx.get(f"{bucket.url}/epochs/latest.json").json()["epoch"])
-
-
-def test_a_store_that_dies_in_an_epoch_and_comes_back_lacks_nothing_and_has_nothing_twice(
-    localnet: RunningLocalnet, bucket: PublicBucket
-) -> None:
-    before = newest_epoch(bucket)
-    bucket.go_away()
-
-    def told() -> bool:
-        health = httpx.get(f"{localnet.config.auditor_url}/health").json()
-        return "publication" in health["troubles"] and health["last_epoch"] > before
-
-    wait_for(localnet, told)
-    bucket.come_back()
-    wait_for(localnet, lambda: newest_epoch(bucket) >= before + 2)
-    wait_for(localnet, lambda: not httpx.get(f"{localnet.config.auditor_url}/health").json()["troubles"])
 
 
 def test_progress_was_told_in_words_and_apart_from_the_report(localnet: RunningLocalnet) -> None:

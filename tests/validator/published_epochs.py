@@ -40,12 +40,15 @@ HOUR_MS = 3_600_000
 class Published:
     """A store with epochs, and the means to tamper with the newest."""
 
-    def __init__(self, store: FolderStore, now_ms: int, newest: int = 2) -> None:
+    def __init__(
+        self, store: FolderStore, now_ms: int, newest: int = 2, publisher: Keypair = AUDITOR
+    ) -> None:
         self.store, self.now_ms, self.newest = store, now_ms, newest
+        self.publisher = publisher
 
     def expected(self, **changes: Any) -> Expectations:
         values: dict[str, Any] = {
-            "publisher": AUDITOR.ss58_address,
+            "publisher": self.publisher.ss58_address,
             "netuid": NETUID,
             "max_age_ms": HOUR_MS,
             "now_ms": self.now_ms,
@@ -104,8 +107,9 @@ class Published:
         pointer = LatestEpoch(epoch=self.newest, digest=sha256_hex(newest))
         self.store.put(LATEST_KEY, canonical_json(pointer))
 
-    def lie(self, signer: Keypair = AUDITOR, **changes: Any) -> None:
+    def lie(self, signer: Keypair | None = None, **changes: Any) -> None:
         """The publisher itself signs a changed summary."""
+        signer = signer or self.publisher
         self.replace(
             seal(self.summary().model_copy(update={"publisher": signer.ss58_address} | changes), signer)
         )

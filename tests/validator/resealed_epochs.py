@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from bittensor.sp_core import Keypair
+
 from shared.canonical import canonical_json, sha256_hex
 from shared.dataset import FileDigest, Table, day_of, manifest_key
 from shared.object_store import FolderStore
@@ -19,15 +21,15 @@ from validator.verdicts import Verdict
 class Resealed(Published):
     """Tampers with epoch `newest` of a store whose last is `last`; later epochs are built on the result."""
 
-    def __init__(self, store: FolderStore, epoch: int, last: int) -> None:
-        super().__init__(store, 0, epoch)
+    def __init__(self, store: FolderStore, epoch: int, last: int, publisher: Keypair = AUDITOR) -> None:
+        super().__init__(store, 0, epoch, publisher)
         self.last = last
 
     def replace(self, data: bytes, epoch: int | None = None) -> None:
         self.store.put(summary_key(epoch or self.newest), data)
         for number in range((epoch or self.newest) + 1, self.last + 1):
             after = self.summary(number).model_copy(update={"previous_digest": sha256_hex(data)})
-            data = seal(after, AUDITOR)
+            data = seal(after, self.publisher)
             self.store.put(summary_key(number), data)
         self.point_to(self.last)
 
