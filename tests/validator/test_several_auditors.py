@@ -88,6 +88,10 @@ class Several:
         file = self.folder / f"{name}.audited"
         return file.read_text().splitlines() if file.exists() else []
 
+    def audits(self, epoch: int) -> dict[str, int]:
+        """How many audits of an epoch each auditor has made."""
+        return RequestState(self.database).audits_by(epoch)
+
     def open_epoch(self) -> int:
         found = EpochState(self.database).in_phase("open")
         return found.number if found else 0
@@ -233,7 +237,8 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     several.running["left"].send_signal(signal.SIGCONT)
     until(lambda: not several.leads("left") and several.leads("right"), "the old leader's notice")
     several.run_epoch(2)
-    assert several.running["left"].poll() is None, "it goes on auditing"
+    assert several.audits(2).keys() == {"left", "right"}, "it goes on auditing"
+    assert several.running["left"].poll() is None
     several.check(2)
 
 
