@@ -61,8 +61,10 @@ class Term:
     async def _heeding(self, task: Coroutine[Any, Any, None]) -> None:
         try:
             await task
-        except LeaseLost as lost:
-            log.warning("%s", lost)
+        except (LeaseLost, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_away(error):
+                raise
+            log.warning("this term ends: %s", error)
             self.over.set()
             if not _is_cancelled():
                 await asyncio.Event().wait()

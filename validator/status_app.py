@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
+from sqlalchemy.exc import DBAPIError
 
 from validator.audit_history import standings
 from validator.audit_loop import AuditLoop
@@ -54,7 +55,11 @@ def build_status_app(sources: StatusSources) -> FastAPI:
 
     @app.get("/health")
     async def health() -> JSONResponse:
-        report = await asyncio.to_thread(_health, sources)
+        try:
+            report = await asyncio.to_thread(_health, sources)
+        except DBAPIError as error:
+            troubles = sources.troubles.all() | {"database": f"it can't be read: {error}"}
+            report = {"status": "degraded", "troubles": troubles}
         return JSONResponse(report, 200 if report["status"] == "ok" else 503)
 
     @app.get("/scores")
