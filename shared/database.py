@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
 from shared.errors import ConfigError
@@ -125,6 +125,8 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 def _prepare_server(connection: Any, _: object) -> None:
     # A process that is stopped in a transaction, or whose machine is gone, keeps its locks for so long only.
+    # (Not after a statement with a list of parameters, which psycopg sends as a pipeline: PostgreSQL 15 then
+    # does not look at its clock. So rows are inserted in one statement.)
     with connection.cursor() as cursor:
         cursor.execute(f"SET idle_in_transaction_session_timeout = {MOST_IDLE_MS}")
     connection.commit()
@@ -184,6 +186,11 @@ _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql
 def insert_or_update(connection: Connection, table: Table) -> Any:
     """An INSERT that can say what happens `on_conflict_…`, in the words of the connection's database."""
     return _INSERTS[connection.dialect.name](table)
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the server or the connection failed, so that the same may succeed later."""
+    return isinstance(error, OperationalError) or error.connection_invalidated
 
 
 def sqlite_url(file: Path) -> str:

@@ -134,11 +134,12 @@ class AuditLoop:
 
     async def stop(self) -> None:
         """Abandon audits under way; they are made again after the next start."""
+        held = dict(self._held)
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._running.clear()
-        await asyncio.to_thread(self._leases.release, dict(self._held))
+        await asyncio.to_thread(self._leases.release, held)
         self._held.clear()
 
     async def join(self) -> None:
@@ -204,9 +205,11 @@ class AuditLoop:
 
     async def _audit(self, key: RequestKey, axon: str) -> None:
         """One audit under its lease; it is given back when nothing comes of the audit."""
-        if not await self._judge(key, axon, self._held[key]) and key in self._held:
-            await asyncio.to_thread(self._leases.release, {key: self._held[key]})
-        self._held.pop(key, None)
+        try:
+            if not await self._judge(key, axon, self._held[key]) and key in self._held:
+                await asyncio.to_thread(self._leases.release, {key: self._held[key]})
+        finally:
+            self._held.pop(key, None)
 
     async def _judge(self, key: RequestKey, axon: str, token: int) -> bool:
         """Whether the request has a verdict now."""

@@ -119,7 +119,7 @@ class EpochState:
             _keep_verdicts(connection, number, judged)
             if files:
                 rows = [{"epoch": number, "key": key, "data": data} for key, data in files.items()]
-                connection.execute(insert(sealed_files), rows)
+                connection.execute(insert(sealed_files).values(rows))
             queue_weights(connection, number, entries, detail)
 
     def mark_published(self, number: int) -> None:

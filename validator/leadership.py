@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from shared.database import is_away
 from validator.audit_leases import LEASE_MS
 from validator.leases import Lease, LeaseBook, LeaseLost
 from validator.supervision import run_until
@@ -60,8 +61,10 @@ class Term:
     async def _heeding(self, task: Coroutine[Any, Any, None]) -> None:
         try:
             await task
-        except LeaseLost as lost:
-            log.warning("%s", lost)
+        except (LeaseLost, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_away(error):
+                raise
+            log.warning("this term ends: %s", error)
             self.over.set()
             if not _is_cancelled():
                 await asyncio.Event().wait()
@@ -128,7 +131,9 @@ class Leadership:
         renewing = asyncio.create_task(self._renew(term))
         try:
             return await lead(term)
-        except (LeaseLost, OperationalError) as error:
+        except (LeaseLost, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_away(error):
+                raise
             log.warning("this auditor no longer leads: %s", error)
             return True
         finally:

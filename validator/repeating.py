@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from shared.database import is_away
 from shared.errors import ChainError, ChainUnavailable, DownloadFailed, StoreError
 from validator.troubles import Troubles
 
@@ -24,7 +25,9 @@ async def repeat(
     while True:
         try:
             await step()
-        except (ChainError, StoreError, DownloadFailed, OperationalError) as error:
+        except (ChainError, StoreError, DownloadFailed, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not is_away(error):
+                raise
             troubles.report(subject, f"{error}; trying again")
             if isinstance(error, ChainUnavailable):
                 chain_failed()

@@ -90,7 +90,7 @@ class RequestState:
             }
             if fresh:
                 rows = [_row(record, number, prefixes.get(key)) for key, record in fresh.items()]
-                connection.execute(insert(requests), rows)
+                connection.execute(insert(requests).values(rows))
             connection.execute(delete(cursors).where(cursors.c.source == source))
             connection.execute(
                 insert(cursors).values(source=source, segment=cursor.segment, offset_bytes=cursor.offset)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from sqlalchemy.exc import DBAPIError
 
 from shared.build import build_labels
 from validator.audit_history import standings
@@ -57,7 +58,11 @@ def build_status_app(sources: StatusSources) -> FastAPI:
 
     @app.get("/health")
     async def health() -> JSONResponse:
-        report = await asyncio.to_thread(_health, sources)
+        try:
+            report = await asyncio.to_thread(_health, sources)
+        except DBAPIError as error:
+            troubles = sources.troubles.all() | {"database": f"it can't be read: {error}"}
+            report = {"status": "degraded", "troubles": troubles}
         return JSONResponse(report, 200 if report["status"] == "ok" else 503)
 
     exposition = AuditorExposition(build_labels(sources.model, sources.hotkey))

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
 from shared.record_log import Cursor
 from tests.validator.audit_rig import AuditRig, epoch_traffic
 from tests.validator.auditor_examples import HONEST, block_number, example_verdict, many_records
 from validator.audit_leases import LEASE_MS, AuditLeases
-from validator.audit_loop import CONCURRENT_OF_ONE_MINER
+from validator.audit_loop import CONCURRENT_AUDITS, CONCURRENT_OF_ONE_MINER
 from validator.audit_report import AuditReport
 from validator.challenge_schedule import AuditPlan
 from validator.database import Database
@@ -194,3 +195,29 @@ async def test_an_audit_whose_lease_was_lost_is_abandoned(database: Database) ->
     await left.audits.keep_leases()
     await left.audits.join()
     assert left.requests.verdicts(1) == []
+
+
+async def test_an_audit_that_the_database_did_not_take_is_made_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = await two_auditors(database)
+    broken = OperationalError("INSERT", {}, Exception("the server is away"))
+
+    def fails(*_: object) -> bool:
+        raise broken
+
+    monkeypatch.setattr(left.requests, "add_report", fails)
+    await left.audits.step({1: CLOSING})
+    for _ in range(CONCURRENT_AUDITS):
+        try:
+            await left.audits.join()
+        except OperationalError:
+            continue
+        break
+    assert left.audits._held == {}, "no lease is renewed for an audit that is over"
+    monkeypatch.undo()
+    left.leases.clear()
+    for _ in range(20):
+        await left.audits.step({1: CLOSING})
+        await left.audits.join()
+    assert await right.audits.settled(1, CLOSING)

@@ -164,6 +164,15 @@ async def test_a_write_under_a_lost_lease_ends_the_term_and_not_the_process(
     assert not term.lasts()
 
 
+async def test_a_database_that_goes_away_ends_the_term_and_not_the_process(time: Time) -> None:
+    async def write() -> None:
+        raise OperationalError("INSERT", {}, Exception("the server is away"))
+
+    term = Term(Lease(LEADER, "first", 1), time.now_s + 10, time.monotonic_s)
+    assert await term.run({"work": write()})
+    assert term.over.is_set()
+
+
 async def test_a_defect_in_a_leaders_work_ends_the_process(database: Database, time: Time) -> None:
     first = Auditor("first", database, time)
     await first.leads()

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
 
-from localnet.postgresql import NewDatabases
+from localnet.postgresql import NewDatabases, PostgresqlServer
 from shared.errors import ObjectMissing
 from shared.object_store import FolderStore
 from shared.record_log import RecordWriter
@@ -76,7 +78,7 @@ class Several:
             answer = httpx.get(f"http://127.0.0.1:{self._ports[name]}/health", timeout=5, trust_env=False)
         except httpx.HTTPError:
             return False
-        return bool(answer.json()["leads"])
+        return bool(answer.json().get("leads", False))
 
     def serve(self, first: int) -> None:
         writer = RecordWriter(self.folder / "records")
@@ -232,8 +234,13 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     until(lambda: several.is_stopped("left") and several.leader() == "right", "the change of hands")
     several.running["left"].send_signal(signal.SIGCONT)
     until(lambda: not several.leads("left") and several.leads("right"), "the old leader's notice")
-    several.run_epoch(2)
-    assert several.running["left"].poll() is None, "it goes on auditing"
+    several.hold.touch()
+    audited = len(several.audited("left"))
+    several.begin_epoch(2)
+    until(lambda: len(several.audited("left")) > audited, "its going on as an auditor")
+    several.hold.unlink()
+    several.end_epoch(2)
+    assert several.running["left"].poll() is None
     several.check(2)
 
 
@@ -256,3 +263,34 @@ def test_two_processes_can_not_use_one_state_folder(several: Several) -> None:
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert "another auditor runs with --state-dir" in second.stderr
+
+
+@contextmanager
+def serving(server: PostgresqlServer) -> Iterator[None]:
+    """A server runs beside the block, on the data of its folder."""
+    with (server.folder / "log").open("ab") as log:
+        process = subprocess.Popen(server.command, stdout=log, stderr=log, cwd="/")
+    try:
+        until(server.is_ready, "the server's start")
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE_S)
+
+
+def test_auditors_outlive_a_database_server_that_goes_away_and_comes_back(
+    tmp_path: Path, postgresql: NewDatabases
+) -> None:
+    with TemporaryDirectory(prefix="constantinople-pg-") as folder:
+        server = PostgresqlServer(postgresql.server.programs, Path(folder))
+        server.prepare()
+        with serving(server):
+            several = Several(tmp_path, server.url)
+            several.start("left")
+            several.run_epoch(1)
+        until(lambda: not several.leads("left"), "the leader's notice that its database is gone")
+        with serving(server):
+            several.run_epoch(2)
+            assert several.running["left"].poll() is None
+            several.check(2)
+            several.stop()

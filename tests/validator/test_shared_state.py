@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from shared.errors import ChainUnavailable, DownloadFailed, StoreError
 from validator.database import Database
@@ -42,6 +42,7 @@ def test_whoever_leads_goes_on_with_what_was_learned_of_clients(database: Databa
         StoreError("the disk is full"),
         DownloadFailed("the gateway is away"),
         OperationalError("SELECT 1", {}, Exception("the server is away")),
+        InternalError("SELECT 1", {}, Exception("the transaction was idle"), connection_invalidated=True),
     ],
 )
 async def test_a_loop_goes_on_when_what_is_outside_fails_and_says_so_meanwhile(error: Exception) -> None:
@@ -64,9 +65,12 @@ async def test_a_loop_goes_on_when_what_is_outside_fails_and_says_so_meanwhile(e
     assert bool(chain_failed) == isinstance(error, ChainUnavailable)
 
 
-async def test_a_defect_ends_the_loop() -> None:
+@pytest.mark.parametrize(
+    "defect", [ZeroDivisionError(), InternalError("SELECT", {}, Exception("no such column"))]
+)
+async def test_a_defect_ends_the_loop(defect: Exception) -> None:
     async def step() -> None:
-        raise ZeroDivisionError
+        raise defect
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(defect)):
         await repeat(0.0, "work", step, Troubles())
