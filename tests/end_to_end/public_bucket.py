@@ -19,7 +19,8 @@ EVERYBODY_READS: Mapping[str, Any] = {
         {
             "Effect": "Allow",
             "Principal": "*",
-            "Action": "s3:GetObject",
+            # S3 asks for the first of a HEAD request too, the server of these tests for the second.
+            "Action": ["s3:GetObject", "s3:HeadObject"],
             "Resource": f"arn:aws:s3:::{BUCKET}/*",
         }
     ],
