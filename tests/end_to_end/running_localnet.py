@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,12 @@ def processes_mentioning(folder: Path) -> list[str]:
             if str(folder) in command:
                 found.append(command)
     return found
+
+
+def wait_for(localnet: RunningLocalnet, what: Callable[[], bool], seconds: float = 400) -> None:
+    """Look again and again, as long as the subnet is up."""
+    ends_at = time.monotonic() + seconds
+    while not what():
+        assert localnet.process.poll() is None, localnet.progress_file.read_text()
+        assert time.monotonic() < ends_at
+        time.sleep(0.5)

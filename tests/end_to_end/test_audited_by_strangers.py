@@ -4,40 +4,25 @@ The store dies and comes back first, so that there is an outage in what is repla
 """
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bittensor as bt
 import httpx
 import pytest
 
-from localnet.config import PROJECT_ROOT
 from localnet.subnet import SHIPPED_CALIBRATION
 from localnet.wallets import HOTKEY_NAME, VALIDATOR
 from shared.object_store import FolderStore
 from shared.wallets import load_wallet
 from tests.end_to_end.public_bucket import PublicBucket
-from tests.end_to_end.running_localnet import RunningLocalnet
+from tests.end_to_end.running_localnet import RunningLocalnet, wait_for
+from tests.end_to_end.strangers import failing, replay
 from tests.validator.resealed_epochs import Resealed
 from validator.epoch_summary import LATEST_KEY, summary_key
 
 pytestmark = pytest.mark.end_to_end
-
-REPLAY_DEADLINE_S = 600
-
-
-def wait_for(localnet: RunningLocalnet, what: Callable[[], bool], seconds: float = 400) -> None:
-    """Look again and again, as long as the subnet is up."""
-    ends_at = time.monotonic() + seconds
-    while not what():
-        assert localnet.process.poll() is None, localnet.progress_file.read_text()
-        assert time.monotonic() < ends_at
-        time.sleep(0.5)
 
 
 def newest_epoch(bucket: PublicBucket) -> int:
@@ -47,24 +32,6 @@ def newest_epoch(bucket: PublicBucket) -> int:
 def auditor_health(localnet: RunningLocalnet) -> dict[str, Any]:
     health: dict[str, Any] = httpx.get(f"{localnet.config.auditor_url}/health").json()
     return health
-
-
-def replay(source: str, folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:
-    """What a stranger's command ends with, and its findings."""
-    found = folder / "findings.json"
-    ended = subprocess.run(
-        [sys.executable, "validator/replay.py", "--from", source, "--json", str(found), *flags],
-        capture_output=True,
-        text=True,
-        cwd=PROJECT_ROOT,
-        timeout=REPLAY_DEADLINE_S,
-    )
-    assert found.exists(), ended.stdout + ended.stderr
-    return ended.returncode, json.loads(found.read_text())
-
-
-def failing(findings: dict[str, Any]) -> set[str]:
-    return {one["name"] for one in findings["checks"] if one["state"] == "fails"}
 
 
 def test_a_store_that_dies_in_an_epoch_and_comes_back_lacks_nothing_and_has_nothing_twice(
@@ -227,26 +194,3 @@ def test_verdicts_are_repeated_with_the_model_and_one_that_it_does_not_support_i
     assert status == 1
     assert "re-audit" in failing(findings), findings
     assert bad.request_id in json.dumps(findings)
-
-
-def test_weights_on_chain_that_differ_are_named(
-    localnet: RunningLocalnet, bucket: PublicBucket, tmp_path: Path
-) -> None:
-    wallet = load_wallet(VALIDATOR, HOTKEY_NAME, localnet.config.wallets)
-    chain = bt.Subtensor(localnet.config.chain_url, fallback_endpoints=[], archive_endpoints=[])
-    (epoch,) = localnet.report["epochs"]
-    (cheat,) = (miner["uid"] for miner in epoch["miners"] if miner["role"] == "int4")
-
-    def set_otherwise() -> bool:
-        try:
-            return bool(chain.execute(bt.SetWeights(netuid=97, weights={cheat: 1.0}), wallet).success)
-        except bt.BittensorError:
-            return False
-
-    try:
-        wait_for(localnet, set_otherwise, 120)
-    finally:
-        chain.close()
-    status, findings = replay(bucket.url, tmp_path, "--network", localnet.config.chain_url)
-    assert status == 1
-    assert failing(findings) == {"chain weights"}

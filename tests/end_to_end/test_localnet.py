@@ -11,7 +11,11 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.end_to_end.running_localnet import FOLDER, RunningLocalnet, processes_mentioning
+from localnet.wallets import HOTKEY_NAME, VALIDATOR
+from shared.wallets import load_wallet
+from tests.end_to_end.public_bucket import PublicBucket
+from tests.end_to_end.running_localnet import FOLDER, RunningLocalnet, processes_mentioning, wait_for
+from tests.end_to_end.strangers import failing, replay
 
 pytestmark = pytest.mark.end_to_end
 
@@ -67,16 +71,20 @@ def test_speed_was_measured_for_every_miner(miners: list[dict[str, Any]]) -> Non
 def test_both_validators_set_the_same_weights_on_the_chain(
     localnet: RunningLocalnet, miners: list[dict[str, Any]]
 ) -> None:
+    earning = {miner["uid"] for miner in miners if miner["weight_on_chain"]}
     chain = bt.Subtensor(localnet.config.chain_url, fallback_endpoints=[], archive_endpoints=[])
+
+    def agree() -> bool:
+        """Between two epochs one of them may be ahead."""
+        rows = chain.weights.weights(97)
+        return rows[permitted[0]] == rows[permitted[1]] and set(rows[permitted[0]]) == earning
+
     try:
         permitted = [n.uid for n in chain.subnets.metagraph(97) if n.validator_permit]
-        rows = chain.weights.weights(97)
+        assert len(permitted) == 2
+        wait_for(localnet, agree)
     finally:
         chain.close()
-    assert len(permitted) == 2
-    assert rows[permitted[0]] == rows[permitted[1]]
-    earning = {miner["uid"] for miner in miners if miner["weight_on_chain"]}
-    assert set(rows[permitted[0]]) == earning
 
 
 def test_btcli_lists_the_metagraph(localnet: RunningLocalnet, miners: list[dict[str, Any]]) -> None:
@@ -142,6 +150,29 @@ def test_progress_was_told_in_words_and_apart_from_the_report(localnet: RunningL
     progress = localnet.progress_file.read_text()
     for words in ("starting the chain node", "serves on port", "sending 36 chat requests", "curl"):
         assert words in progress
+
+
+def test_weights_on_chain_that_differ_are_named(
+    localnet: RunningLocalnet, bucket: PublicBucket, tmp_path: Path
+) -> None:
+    wallet = load_wallet(VALIDATOR, HOTKEY_NAME, localnet.config.wallets)
+    chain = bt.Subtensor(localnet.config.chain_url, fallback_endpoints=[], archive_endpoints=[])
+    (epoch,) = localnet.report["epochs"]
+    (cheat,) = (miner["uid"] for miner in epoch["miners"] if miner["role"] == "int4")
+
+    def set_otherwise() -> bool:
+        try:
+            return bool(chain.execute(bt.SetWeights(netuid=97, weights={cheat: 1.0}), wallet).success)
+        except bt.BittensorError:
+            return False
+
+    try:
+        wait_for(localnet, set_otherwise, 120)
+    finally:
+        chain.close()
+    status, findings = replay(bucket.url, tmp_path, "--network", localnet.config.chain_url)
+    assert status == 1
+    assert failing(findings) == {"chain weights"}
 
 
 def test_ctrl_c_stops_every_process(localnet: RunningLocalnet) -> None:
