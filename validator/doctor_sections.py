@@ -112,7 +112,8 @@ class ValidatorDoctor:
         return [judge_memory(available, int(stored * FLOAT32_OF_STORED) + BESIDE_WEIGHTS_BYTES, what)]
 
     async def _records(self) -> Sequence[Finding]:
-        return [await asyncio.to_thread(check_records, self._config.records_folder)]
+        places = self._config.record_places.values()
+        return [await asyncio.to_thread(check_records, place) for place in places]
 
     async def _store(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(self._look_at_store)]

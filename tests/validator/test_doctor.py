@@ -240,14 +240,19 @@ async def test_a_calibration_that_is_not_finished_is_found(patient: Patient, tmp
 
 
 async def test_a_missing_record_log_is_found(patient: Patient, tmp_path: Path) -> None:
-    patient.configure(records=tmp_path / "elsewhere")
+    patient.configure(records=(str(tmp_path / "elsewhere"),))
     assert_found(the_only(await patient.complaints()), "records", "no record log", "--state-dir")
 
 
 async def test_a_record_log_without_records_is_found(patient: Patient, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    patient.configure(records=tmp_path / "empty")
+    patient.configure(records=(str(tmp_path / "empty"),))
     assert_found(the_only(await patient.complaints()), "records", "holds no record", "start the gateway")
+
+
+async def test_records_of_a_gateway_are_left_to_the_auditor(patient: Patient) -> None:
+    patient.configure(records=("https://gateway.example.org",))
+    assert not await patient.complaints()
 
 
 async def test_a_store_out_of_reach_is_found(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
