@@ -221,5 +221,11 @@ or with the openai package:
     print(answer.choices[0].message.content)
 
 Who gave an answer, what it signed and what the audit found: {config.gateway_url}/v1/receipts/<x-request-id>
+What is published, and why each miner earns what it earns: {config.gateway_url}/v1/dataset/ and /v1/scoreboard
+Compute all of it again, as a stranger would:
+
+    .venv/bin/python validator/replay.py --epoch all --network {config.chain_url} \\
+      --from {config.gateway_url}/v1/dataset/files
+
 The audit validator's scores: {config.auditor_url}/scores    The chain: btcli … --network {config.chain_url}
 """
