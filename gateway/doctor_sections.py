@@ -6,21 +6,15 @@ from pathlib import Path
 
 from gateway.doctor import DoctorConfig
 from gateway.doctor_process import check_model_files, judge_gateway
-from shared.chain import check_network
-from shared.diagnosis import Finding, Section, note
+from shared.chain import Neuron
+from shared.diagnosis import Finding, Section
 from shared.diagnosis_chain import (
-    feel_pulse,
-    find_neuron,
     judge_permit,
-    judge_pulse,
-    judge_registration,
-    judge_synchronised,
-    read_neurons,
-    registration_command,
 )
 from shared.diagnosis_http import HealthAnswer
 from shared.diagnosis_machine import judge_disk, judge_port, judge_reach
-from shared.diagnosis_surroundings import Surroundings
+from shared.diagnosis_network import find_registration, look_at_chain
+from shared.diagnosis_surroundings import ExaminedChain, Surroundings
 from shared.diagnosis_versions import judge_versions
 from shared.diagnosis_wallet import check_wallet
 from shared.machine_facts import callable_host, pinned_versions
@@ -76,21 +70,12 @@ class GatewayDoctor:
         return await asyncio.to_thread(check_model_files, self._config)
 
     async def _chain(self) -> Sequence[Finding]:
+        return await look_at_chain(self._around, self._config.network, self._config.netuid, self._standing)
+
+    async def _standing(self, _: ExaminedChain, neurons: Sequence[Neuron], __: int) -> Sequence[Finding]:
+        """Registration and permit of the hotkey."""
         config = self._config
-        check_network(config.network)
-        chain = self._around.connect_chain(config.network, config.netuid)
-        try:
-            neurons, found = await read_neurons(chain, config.network, config.netuid)
-            clock = judge_synchronised(self._around.clock_is_synchronised())
-            if neurons is None:
-                return [*found, *clock]
-            pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
-        finally:
-            await chain.close()
-        found = [*found, *judge_pulse(pulse, config.network), *clock]
-        if self._hotkey is None:
-            return [*found, note("registration", "not looked at, because the hotkey can't be read")]
-        own = find_neuron(neurons, self._hotkey)
-        command = registration_command(config.netuid, config.wallet, config.hotkey, config.network)
-        found.append(judge_registration(own, self._hotkey, config.netuid, command))
-        return [*found, judge_permit(own)] if own is not None else found
+        own, registered = find_registration(
+            neurons, self._hotkey, config.netuid, config.wallet, config.hotkey, config.network
+        )
+        return [registered] if own is None else [registered, judge_permit(own)]

@@ -21,35 +21,22 @@ from miners.preparation import check_context
 from miners.vllm_arguments import public_name, vllm_arguments
 from shared.addresses import is_callable_address
 from shared.calibration_source import is_url
-from shared.chain import Neuron, check_network, is_local_network
+from shared.chain import Neuron, is_local_network
 from shared.diagnosis import Finding, Section, bad, note, ok, warn
-from shared.diagnosis_chain import (
-    feel_pulse,
-    find_neuron,
-    judge_pulse,
-    judge_registration,
-    judge_synchronised,
-    read_neurons,
-    registration_command,
-)
 from shared.diagnosis_http import HealthAnswer
 from shared.diagnosis_machine import GIB, judge_port
 from shared.diagnosis_machine import judge_reach as judge_listening
 from shared.diagnosis_model import ModelFacts, check_model
-from shared.diagnosis_surroundings import Surroundings
+from shared.diagnosis_network import find_registration, look_at_chain
+from shared.diagnosis_surroundings import ExaminedChain, Surroundings
 from shared.diagnosis_versions import judge_versions
 from shared.diagnosis_wallet import check_wallet
 from shared.errors import ConfigError
 from shared.machine_facts import callable_host, pinned_versions
+from shared.reference_memory import reference_bytes
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 LIBRARIES = ("bittensor", "vllm", "transformers")
-
-FLOAT32_OF_STORED = 2.0
-"""Weights are stored in 16 bits; a CPU computes the reference in 32."""
-
-REFERENCE_BESIDE_BYTES = 2 * GIB
-"""Libraries, activations and logits of a trial audit."""
 
 
 class MinerDoctor:
@@ -190,27 +177,17 @@ class MinerDoctor:
         return [judge_gateway(gateway, answer, self._hotkey)]
 
     async def _chain(self) -> Sequence[Finding]:
-        config = self._config
-        check_network(config.network)
-        chain = self._around.connect_chain(config.network, config.netuid)
-        try:
-            neurons, found = await read_neurons(chain, config.network, config.netuid)
-            clock = judge_synchronised(self._around.clock_is_synchronised())
-            if neurons is None:
-                return [*found, *clock]
-            pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
-        finally:
-            await chain.close()
-        return [*found, *judge_pulse(pulse, config.network), *clock, *self._standing(neurons)]
+        return await look_at_chain(self._around, self._config.network, self._config.netuid, self._standing)
 
-    def _standing(self, neurons: Sequence[Neuron]) -> Sequence[Finding]:
+    async def _standing(self, _: ExaminedChain, neurons: Sequence[Neuron], __: int) -> Sequence[Finding]:
         """Registration and axon of the hotkey, and whether anybody may call it."""
         config = self._config
+        own, registered = find_registration(
+            neurons, self._hotkey, config.netuid, config.wallet, config.hotkey, config.network
+        )
+        found = [registered]
         if self._hotkey is None:
-            return [note("registration", "not looked at, because the hotkey can't be read")]
-        own = find_neuron(neurons, self._hotkey)
-        command = registration_command(config.netuid, config.wallet, config.hotkey, config.network)
-        found = [judge_registration(own, self._hotkey, config.netuid, command)]
+            return found
         if own is not None and self._axon is not None:
             found.append(judge_axon(own, self._axon, self._runs()))
         if not any(neuron.validator_permit for neuron in neurons) and not config.allow_hotkeys:
@@ -237,7 +214,7 @@ class MinerDoctor:
             return "the calibration file holds no honest noise to judge by"
         if not _may_be_challenged(callable_host(config.host)):
             return f"challenges go to public and loopback IP addresses only, not to {config.host}"
-        needed = int((self._model.stored_bytes or 0) * FLOAT32_OF_STORED) + REFERENCE_BESIDE_BYTES
+        needed = reference_bytes(self._model.stored_bytes or 0)
         available = self._around.available_memory_bytes()
         if available is not None and available < needed:
             return f"the reference takes {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"

@@ -10,6 +10,7 @@ from shared.diagnosis import Finding, bad, note, ok
 from shared.errors import ModelError
 from shared.model_check import check_generation, check_weights
 from shared.model_identity import local_folder, model_digest
+from shared.reference_memory import stored_weight_bytes
 
 NO_NOISE_CURE = (
     "get the network's file from a gateway with --calibration https://…, or complete this one with: "
@@ -30,7 +31,7 @@ class ModelFacts:
         """Size of the weight files."""
         if self.folder is None:
             return None
-        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+        return stored_weight_bytes(self.folder)
 
 
 def check_model(model: str, named: str | None, state_folder: Path) -> tuple[ModelFacts, Sequence[Finding]]:

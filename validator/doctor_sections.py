@@ -6,38 +6,27 @@ from pathlib import Path
 
 import torch
 
-from shared.chain import Neuron, check_network
+from shared.chain import Neuron
 from shared.diagnosis import Finding, Section, note
 from shared.diagnosis_chain import (
-    feel_pulse,
-    find_neuron,
     judge_permit,
-    judge_pulse,
-    judge_registration,
-    judge_synchronised,
-    read_neurons,
-    registration_command,
 )
 from shared.diagnosis_http import HealthAnswer
-from shared.diagnosis_machine import GIB, judge_disk, judge_exposure, judge_gpu, judge_memory, judge_port
+from shared.diagnosis_machine import judge_disk, judge_exposure, judge_gpu, judge_memory, judge_port
 from shared.diagnosis_model import ModelFacts, check_model
+from shared.diagnosis_network import find_registration, look_at_chain
 from shared.diagnosis_surroundings import ExaminedChain, Surroundings
 from shared.diagnosis_versions import judge_versions
 from shared.diagnosis_wallet import check_wallet
 from shared.machine_facts import callable_host, pinned_versions
 from shared.object_store import open_store
+from shared.reference_memory import BESIDE_WEIGHTS_BYTES, reference_bytes
 from validator.audit_config import AuditConfig
 from validator.doctor_chain import judge_stake, judge_weights
 from validator.doctor_process import check_records, check_store, judge_health
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 LIBRARIES = ("bittensor", "torch", "transformers")
-
-FLOAT32_OF_STORED = 2.0
-"""Weights are stored in 16 bits; a CPU computes the reference in 32."""
-
-BESIDE_WEIGHTS_BYTES = 2 * GIB
-"""Libraries, activations, kept prefixes, the database's cache."""
 
 
 class ValidatorDoctor:
@@ -109,7 +98,7 @@ class ValidatorDoctor:
         available = self._around.available_memory_bytes()
         if self._runs() or available is None:
             return []
-        return [judge_memory(available, int(stored * FLOAT32_OF_STORED) + BESIDE_WEIGHTS_BYTES, what)]
+        return [judge_memory(available, reference_bytes(stored), what)]
 
     async def _records(self) -> Sequence[Finding]:
         places = self._config.record_places.values()
@@ -127,30 +116,16 @@ class ValidatorDoctor:
         return check_store(store, location, self._hotkey)
 
     async def _chain(self) -> Sequence[Finding]:
-        config = self._config
-        check_network(config.network)
-        chain = self._around.connect_chain(config.network, config.netuid)
-        try:
-            neurons, found = await read_neurons(chain, config.network, config.netuid)
-            clock = judge_synchronised(self._around.clock_is_synchronised())
-            if neurons is None:
-                return [*found, *clock]
-            pulse = await feel_pulse(chain, self._around.now_ms, self._around.sleep)
-            standing = await self._standing(chain, neurons, (pulse.following or pulse.first).number)
-            return [*found, *judge_pulse(pulse, config.network), *clock, *standing]
-        finally:
-            await chain.close()
+        return await look_at_chain(self._around, self._config.network, self._config.netuid, self._standing)
 
     async def _standing(
         self, chain: ExaminedChain, neurons: Sequence[Neuron], head: int
     ) -> Sequence[Finding]:
         """Registration, permit, stake and weights of the hotkey."""
         config = self._config
-        if self._hotkey is None:
-            return [note("registration", "not looked at, because the hotkey can't be read")]
-        own = find_neuron(neurons, self._hotkey)
-        command = registration_command(config.netuid, config.wallet, config.hotkey, config.network)
-        registered = judge_registration(own, self._hotkey, config.netuid, command)
+        own, registered = find_registration(
+            neurons, self._hotkey, config.netuid, config.wallet, config.hotkey, config.network
+        )
         if own is None:
             return [registered]
         limit = await chain.weights_rate_limit()

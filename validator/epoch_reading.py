@@ -1,5 +1,6 @@
 """Reads a published epoch, refusing what is not what its summary names."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from shared.canonical import sha256_hex
@@ -12,7 +13,9 @@ from validator.epoch_evidence import EpochRefused, RefusalCause
 from validator.epoch_summary import EpochSummary, parse_message
 from validator.epoch_tables import FORMATS, records_root
 from validator.measurement import EpochInputs
+from validator.probe_rounds import ProbeRound
 from validator.round_history import NO_ROUNDS, RoundInputs
+from validator.verdicts import Verdict
 
 Parsed = TypeVar("Parsed", bound=Message)
 
@@ -92,10 +95,22 @@ def read_inputs(reader: ObjectReader, summary: EpochSummary, previous: EpochSumm
         EpochRefused: a file is missing, exchanged or damaged.
         StoreError: the store failed.
     """
+    requests, verdicts = read_requests(reader, summary), read_table(reader, summary, "verdicts")
+    return inputs_of(summary, previous, requests, verdicts, read_table(reader, summary, "rounds"))
+
+
+def inputs_of(
+    summary: EpochSummary,
+    previous: EpochSummary | None,
+    requests: Sequence[RequestFacts],
+    verdicts: Sequence[Verdict],
+    rounds: Sequence[ProbeRound],
+) -> EpochInputs:
+    """The same from tables that are read already."""
     return EpochInputs(
         epoch=summary.epoch,
-        requests=read_requests(reader, summary),
-        verdicts=read_table(reader, summary, "verdicts"),
+        requests=requests,
+        verdicts=verdicts,
         miners=summary.miners,
         history=summary.history,
         blocks=summary.challenge_blocks,
@@ -103,7 +118,7 @@ def read_inputs(reader: ObjectReader, summary: EpochSummary, previous: EpochSumm
         rounds=RoundInputs(
             secret=summary.round_secret,
             commitment=summary.round_commitment,
-            rounds=read_table(reader, summary, "rounds"),
+            rounds=rounds,
             history=previous.rounds_after if previous else NO_ROUNDS,
         ),
     )

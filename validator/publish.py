@@ -19,17 +19,16 @@ def check(argv: Sequence[str]) -> int:
     """Look at a store and print what is found; gives the exit status."""
     config = load_check_config(argv)
 
+    from shared.diagnosis import FINDINGS, WELL, as_json, as_text, in_words
     from validator.store_check import check_store
-    from validator.store_findings import all_well, as_json, as_line
 
     found = []
     for finding in check_store(config):
         found.append(finding)
         if not config.json:
-            print(as_line(finding), flush=True)
-    if config.json:
-        print(as_json(str(config.store), found))
-    return 0 if all_well(found) else 1
+            print(as_text(finding), flush=True)
+    print(as_json(found) if config.json else in_words(found))
+    return WELL if all(one.well for one in found) else FINDINGS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """A miner that answers from the public tables: what it has answered before, checked as when it came."""
 
 from shared.canonical import canonical_json
-from shared.challenges import OpenRequest, ReplayRequest
+from shared.challenges import Answer, OpenRequest, ReplayRequest
 from shared.errors import MalformedMessage, SignatureMismatch
 from validator.miner_client import Malformed, OpenOutcome, ReplayOutcome, check_authentic
 from validator.published_rows import ChallengeAnswers
@@ -18,22 +18,20 @@ class PublishedMiner:
 
     async def open(self, challenge: OpenRequest, axon: str, hotkey: str) -> OpenOutcome:
         """The published openings, if they are this miner's answer to this challenge."""
-        answer = self._answers.opened if self._answers else None
-        if answer is None:
-            return Malformed(SILENT)
-        try:
-            check_authentic(answer, canonical_json(challenge), hotkey)
-        except (SignatureMismatch, MalformedMessage) as error:
-            return Malformed(str(error))
-        return answer
+        return _authentic(self._answers.opened if self._answers else None, challenge, hotkey)
 
     async def replay(self, challenge: ReplayRequest, axon: str, hotkey: str) -> ReplayOutcome:
         """The published vector, if it is this miner's answer to this challenge."""
-        answer = self._answers.replayed if self._answers else None
-        if answer is None:
-            return Malformed(SILENT)
-        try:
-            check_authentic(answer, canonical_json(challenge), hotkey)
-        except (SignatureMismatch, MalformedMessage) as error:
-            return Malformed(str(error))
-        return answer
+        return _authentic(self._answers.replayed if self._answers else None, challenge, hotkey)
+
+
+def _authentic(
+    answer: Answer | None, challenge: OpenRequest | ReplayRequest, hotkey: str
+) -> Answer | Malformed:
+    if answer is None:
+        return Malformed(SILENT)
+    try:
+        check_authentic(answer, canonical_json(challenge), hotkey)
+    except (SignatureMismatch, MalformedMessage) as error:
+        return Malformed(str(error))
+    return answer

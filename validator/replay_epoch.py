@@ -10,13 +10,12 @@ from shared.errors import MalformedMessage
 from shared.merkle import leaf_hash
 from shared.request_facts import ReceiptRow, RequestFacts, RequestRow, facts_of_rows
 from validator.epoch_evidence import EpochRefused
-from validator.epoch_reading import MAX_ROWS
+from validator.epoch_reading import MAX_ROWS, inputs_of
 from validator.epoch_summary import EpochSummary
 from validator.epoch_tables import FORMATS, WeightRow
 from validator.measurement import EpochInputs
 from validator.published_rows import ChallengeAnswers, IssuedChallenge, PublishedText
 from validator.request_state import RequestKey
-from validator.round_history import NO_ROUNDS, RoundInputs
 from validator.scoring import MinerScore
 from validator.verdicts import Verdict
 
@@ -98,21 +97,7 @@ def load_epoch(summary: EpochSummary, previous: EpochSummary | None, files: File
         records,
         challenges={one.key: one for one in rows("challenges")},
         verdicts={(one.request_id, one.miner_hotkey): one for one in verdicts},
-        inputs=EpochInputs(
-            epoch=summary.epoch,
-            requests=records.facts,
-            verdicts=verdicts,
-            miners=summary.miners,
-            history=summary.history,
-            blocks=summary.challenge_blocks,
-            refusals=summary.refusals,
-            rounds=RoundInputs(
-                secret=summary.round_secret,
-                commitment=summary.round_commitment,
-                rounds=rows("rounds"),
-                history=previous.rounds_after if previous else NO_ROUNDS,
-            ),
-        ),
+        inputs=inputs_of(summary, previous, records.facts, verdicts, rows("rounds")),
         scores=rows("scores"),
         weights=rows("weights"),
     )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from shared.diagnosis import Finding, bad
 from shared.errors import ConfigError
 from shared.object_store import FolderStore, S3Store, open_store
 from validator.publish_config import StoreCheckConfig
@@ -20,7 +21,6 @@ from validator.store_check_folder import check_folder, explain_folder
 from validator.store_check_objects import ErasableStore, Explain, ObjectChecks, Probe
 from validator.store_check_public import Replace, check_public
 from validator.store_explanations import Place, explain
-from validator.store_findings import Finding, problem
 
 PROBE_BYTES = 1024
 
@@ -63,7 +63,7 @@ def _check_bucket(config: StoreCheckConfig, store: S3Store, around: Around) -> I
     credentials = check_credentials(around.environ)
     found = [*check_endpoint(place, around.clock), credentials]
     yield from found
-    if any(one.level == "problem" and one.check in _NEEDED for one in found):
+    if any(one.grade == "bad" and one.subject in _NEEDED for one in found):
         return
     explained = partial(explain, place=place)
     prefix = parts.path.strip("/")
@@ -74,7 +74,7 @@ def _check_bucket(config: StoreCheckConfig, store: S3Store, around: Around) -> I
 def _check_folder(config: StoreCheckConfig, store: FolderStore, around: Around) -> Iterator[Finding]:
     for found in check_folder(Path(urlsplit(str(config.store)).path).expanduser()):
         yield found
-        if found.level == "problem":
+        if found.grade == "bad":
             return
     yield from _check_objects(config, store, around, explain_folder, "")
 
@@ -109,4 +109,4 @@ def _public(url: str, prefix: str, probe: Probe, replace: Replace) -> Iterator[F
         yield from check_public(url, prefix, probe, replace)
     except httpx.HTTPError as error:
         words = f"{url} stopped answering: {str(error) or type(error).__name__}"
-        yield problem("public", words, "try again in some minutes")
+        yield bad("public", words, "try again in some minutes")

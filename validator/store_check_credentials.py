@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.config import DOTENV_FILE, read_dotenv
+from shared.diagnosis import Finding, bad, ok
 from shared.errors import ConfigError
-from validator.store_findings import Finding, ok, problem
 
 KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -21,12 +21,12 @@ def check_credentials(environ: Mapping[str, str], dotenv: Path | None = None) ->
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except BotoCoreError as error:
-        return problem("credentials", f"boto3 can't use the key pair that it is pointed to: {error}", _cure())
+        return bad("credentials", f"boto3 can't use the key pair that it is pointed to: {error}", _cure())
     if not found or not frozen:
         return _missing(environ, dotenv or Path(DOTENV_FILE))
     shown = f"{frozen.access_key[:4]}… ({len(frozen.access_key)} characters)"
     if frozen.access_key != frozen.access_key.strip() or frozen.secret_key != frozen.secret_key.strip():
-        return problem(
+        return bad(
             "credentials",
             f"the key pair {_from(session, found.method)} has blanks or line ends around it",
             "set it again, without them",
@@ -49,18 +49,18 @@ def _missing(environ: Mapping[str, str], dotenv: Path) -> Finding:
     half = [name for name in KEY_VARIABLES if environ.get(name)]
     if half:
         missing = next(name for name in KEY_VARIABLES if name not in half)
-        return problem("credentials", f"{half[0]} is set and {missing} is not", f"set {missing} too")
+        return bad("credentials", f"{half[0]} is set and {missing} is not", f"set {missing} too")
     try:
         stranded = [name for name in KEY_VARIABLES if name in read_dotenv(dotenv)]
     except ConfigError:
         stranded = []
     if stranded:
-        return problem(
+        return bad(
             "credentials",
             f"{dotenv} holds {' and '.join(stranded)}, but boto3 reads the environment only",
             f"set -a; . ./{dotenv.name}; set +a (in the shell that starts the program)",
         )
-    return problem("credentials", "boto3 finds no key pair", _cure())
+    return bad("credentials", "boto3 finds no key pair", _cure())
 
 
 def _cure() -> str:

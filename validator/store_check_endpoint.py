@@ -9,8 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
+from shared.diagnosis import Finding, bad, note, ok
 from validator.store_explanations import R2_DOMAIN, Place
-from validator.store_findings import Finding, note, ok, problem
 
 SIGNATURE_SKEW_S = 15 * 60
 """Signatures of version 4 are refused when the clocks are further apart (Amazon's `RequestTimeTooSkewed`)."""
@@ -35,7 +35,7 @@ def check_endpoint(place: Place, clock: Clock) -> Iterator[Finding]:
     if not urllib.request.getproxies().keys() & {"http", "https", "all"}:
         unresolved = _resolve(parts)
         yield unresolved
-        if unresolved.level == "problem":
+        if unresolved.grade == "bad":
             return
     try:
         before_s = clock()
@@ -51,13 +51,13 @@ def check_endpoint(place: Place, clock: Clock) -> Iterator[Finding]:
 def _answered(answer: httpx.Response, parts: SplitResult, place: Place) -> Iterator[Finding]:
     elsewhere = urlsplit(answer.headers.get("Location", ""))
     if answer.is_redirect and elsewhere.hostname == parts.hostname and elsewhere.scheme != parts.scheme:
-        yield problem(
+        yield bad(
             "address",
             f"{place.endpoint} sends requests on to {elsewhere.geturl()}",
             f"--store-endpoint {elsewhere.scheme}://{elsewhere.netloc}",
         )
     elif answer.is_success and answer.headers.get("Content-Type", "").startswith("text/html"):
-        yield problem(
+        yield bad(
             "address",
             f"a web page answers at {place.endpoint}, not an S3 service",
             "give the service's S3 endpoint with --store-endpoint, not the address of its console",
@@ -69,7 +69,7 @@ def _answered(answer: httpx.Response, parts: SplitResult, place: Place) -> Itera
 def _check_address(parts: SplitResult, place: Place) -> Iterator[Finding]:
     host, path = parts.hostname or "", parts.path.strip("/")
     if host == f"s3.{place.region}.amazonaws.com" and place.region == "auto":
-        yield problem(
+        yield bad(
             "address",
             "no endpoint is named, and Amazon has no region 'auto'",
             "for R2 give --store-endpoint https://ACCOUNT_ID.r2.cloudflarestorage.com, for Amazon S3 the "
@@ -78,7 +78,7 @@ def _check_address(parts: SplitResult, place: Place) -> Iterator[Finding]:
     if path == place.bucket or host.startswith(f"{place.bucket}."):
         bare = host.removeprefix(f"{place.bucket}.")
         port = f":{parts.port}" if parts.port else ""
-        yield problem(
+        yield bad(
             "address",
             f"the endpoint has the bucket's name in it, so requests go to a bucket within {place.bucket}",
             f"--store-endpoint {parts.scheme}://{bare}{port}",
@@ -98,7 +98,7 @@ def _resolve(parts: SplitResult) -> Finding:
     try:
         found = socket.getaddrinfo(host, parts.port or parts.scheme, type=socket.SOCK_STREAM)
     except OSError as error:
-        return problem(
+        return bad(
             "name",
             f"{host} has no address: {error.strerror or error}",
             "correct --store-endpoint, or this machine's name server (/etc/resolv.conf)",
@@ -109,19 +109,19 @@ def _resolve(parts: SplitResult) -> Finding:
 
 def _unreachable(error: Exception, place: Place) -> Finding:
     if _caused_by(error, ssl.SSLCertVerificationError):
-        return problem(
+        return bad(
             "connection",
             f"{place.endpoint} shows a certificate that this machine does not trust: {error}",
             "correct the endpoint's name, and look at this machine's date; a service with a certificate "
             "authority of its own needs AWS_CA_BUNDLE=FILE and SSL_CERT_FILE=FILE",
         )
     if _caused_by(error, ssl.SSLError):
-        return problem(
+        return bad(
             "connection",
             f"{place.endpoint} does not speak TLS as asked: {error}",
             "http:// or https://, and the port, as the service's documentation says",
         )
-    return problem(
+    return bad(
         "connection",
         f"{place.endpoint} can't be reached: {str(error) or type(error).__name__}",
         "correct host and port of --store-endpoint, and let this machine's firewall pass connections to it",
@@ -145,9 +145,9 @@ def _clock_finding(date: str | None, now_s: float) -> Finding:
     words = f"this machine's clock is {apart} {'ahead of' if ahead_s > 0 else 'behind'} the service's"
     cure = "set it by the network: timedatectl set-ntp true"
     if abs(ahead_s) > SIGNATURE_SKEW_S:
-        return problem("clock", f"{words}; signatures are refused from 15 min on", cure)
+        return bad("clock", f"{words}; signatures are refused from 15 min on", cure)
     if abs(ahead_s) > FOLLOWER_SKEW_S:
-        return problem("clock", f"{words}; watchtowers refuse epochs from 5 min in their future on", cure)
+        return bad("clock", f"{words}; watchtowers refuse epochs from 5 min in their future on", cure)
     if abs(ahead_s) > NOTED_SKEW_S:
         return note("clock", words, cure)
     return ok("clock", "this machine's clock and the service's agree")

@@ -5,22 +5,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from shared.diagnosis import Finding, bad, ok
 from shared.errors import StoreError
 from shared.object_store import MAX_OBJECT_BYTES
-from validator.store_findings import Finding, ok, problem
 
 
 def check_folder(folder: Path) -> Iterator[Finding]:
     """Whether objects can be kept in this folder; ends with the first problem that the others hang on."""
     if not folder.exists():
-        yield problem("folder", f"there is no folder {folder}", f"mkdir -p {folder}, or correct --store")
+        yield bad("folder", f"there is no folder {folder}", f"mkdir -p {folder}, or correct --store")
         return
     if not folder.is_dir():
-        yield problem("folder", f"{folder} is a file", "name a folder with --store")
+        yield bad("folder", f"{folder} is a file", "name a folder with --store")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         owner = f"uid {folder.stat().st_uid}"
-        yield problem(
+        yield bad(
             "folder",
             f"{folder} belongs to {owner}, and this process, uid {os.getuid()}, may not write there",
             f"chown -R {os.getuid()} {folder}, or run as {owner}",
@@ -33,7 +33,7 @@ def check_folder(folder: Path) -> Iterator[Finding]:
 def _room(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     if free < MAX_OBJECT_BYTES:
-        return problem(
+        return bad(
             "disk",
             f"{free / 2**20:.0f} MiB are free, less than one object may have (1 GiB)",
             "make room, or publish into a folder of another disk",

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.diagnosis import Finding, bad, note, ok
 from shared.errors import ObjectExists, ObjectMissing, StoreError
 from shared.object_store import ObjectStore
 from validator.epoch_summary import LATEST_KEY
-from validator.store_findings import Finding, note, ok, problem
 
 LARGE_BYTES = 8 << 20
 
@@ -75,7 +75,7 @@ class ObjectChecks:
 
     def _failed(self, check: str, action: str, error: StoreError) -> Finding:
         words, cure = self._explain(error)
-        return problem(check, f"{action}: {words}", cure)
+        return bad(check, f"{action}: {words}", cure)
 
     def reading_what_is_missing(self) -> Iterator[Finding]:
         """An empty store must be told from a forbidden one, or the first epoch can't be published."""
@@ -97,7 +97,7 @@ class ObjectChecks:
                 "missing", "an object that does not exist can't be told from a forbidden one", error
             )
         else:
-            yield problem("missing", "the store has an object that nobody wrote", "take another store")
+            yield bad("missing", "the store has an object that nobody wrote", "take another store")
 
     def creating(self) -> Iterator[Finding]:
         """Files of an epoch are created once, and never replaced."""
@@ -116,7 +116,7 @@ class ObjectChecks:
         except StoreError as error:
             yield self._failed("create-only", "creating it again fails otherwise than it should", error)
         else:
-            yield problem(
+            yield bad(
                 "create-only",
                 "creating it again replaced it: this store ignores `If-None-Match: *`, so published history "
                 "could be overwritten unnoticed",
@@ -132,7 +132,7 @@ class ObjectChecks:
             yield self._failed("read", f"{key} can't be read back", error)
             return
         if not same:
-            yield problem("read", f"{key} holds other bytes than were created first", "see create-only")
+            yield bad("read", f"{key} holds other bytes than were created first", "see create-only")
             return
         yield ok("read", "what was created first is read back, byte for byte")
         try:
@@ -142,7 +142,7 @@ class ObjectChecks:
             yield self._failed("ranges", "a part of an object can't be read", error)
             return
         if part != data[100:150] or size != len(data):
-            yield problem("ranges", "a part of an object, or its size, is wrong", "take another service")
+            yield bad("ranges", "a part of an object, or its size, is wrong", "take another service")
         else:
             yield ok("ranges", "parts of objects and their sizes can be read")
 
@@ -158,7 +158,7 @@ class ObjectChecks:
             yield self._failed("replace", f"{pointer} can't be replaced", error)
             return
         if found != self._probe.other:
-            yield problem(
+            yield bad(
                 "replace",
                 "after an object was replaced, its old bytes are read: a cache stands before the store",
                 "give the service's own address with --store-endpoint",
@@ -188,7 +188,7 @@ class ObjectChecks:
             yield self._failed("large", "an object of 8 MiB can't be stored", error)
             return
         if not same:
-            yield problem("large", "an object of 8 MiB is read back otherwise", "take another service")
+            yield bad("large", "an object of 8 MiB is read back otherwise", "take another service")
             return
         wrote_s, read_s = written_s - began_s, time.monotonic() - written_s
         yield ok("large", f"8 MiB are written in {wrote_s:.1f} s and read in {read_s:.1f} s")

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
+from shared.diagnosis import Finding, bad, note, ok
 from shared.errors import StoreError
 from shared.object_store import HttpReader
 from validator.store_check_endpoint import TIMEOUT_S
 from validator.store_check_objects import Probe
-from validator.store_findings import Finding, note, ok, problem
 
 Replace = Callable[[bytes], None]
 """Gives the pointer other bytes; raises StoreError."""
@@ -27,7 +27,7 @@ def check_public(url: str, prefix: str, probe: Probe, replace: Replace) -> Itera
     base = url.rstrip("/")
     served = _serves(base, prefix, probe)
     yield served
-    if served.level == "problem":
+    if served.grade == "bad":
         return
     yield from _check_parts(base, probe)
     yield _check_missing(base, probe)
@@ -46,9 +46,9 @@ def _serves(base: str, prefix: str, probe: Probe) -> Finding:
             answer_below = _get(f"{base}/{prefix}{probe.key}")
             if answer_below.content == probe.data:
                 words = f"{base} serves the whole bucket, and the store is below {prefix}"
-                return problem("public", words, f"followers give --source {base}/{prefix.rstrip('/')}")
+                return bad("public", words, f"followers give --source {base}/{prefix.rstrip('/')}")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return problem(
+        return bad(
             "public",
             f"{base} can't be read: {str(error) or type(error).__name__}",
             f"correct it, or {_CONNECT}",
@@ -58,26 +58,26 @@ def _serves(base: str, prefix: str, probe: Probe) -> Finding:
 
 def _judge(base: str, answer: httpx.Response, probe: Probe) -> Finding:
     if answer.is_redirect:
-        return problem(
+        return bad(
             "public",
             f"{base} sends readers on to {answer.headers.get('Location', 'nowhere')}; they do not follow",
             "give followers the address at the end of that way",
         )
     if answer.status_code in (401, 403):
-        return problem(
+        return bad(
             "public", f"{base} refuses readers without credentials (HTTP {answer.status_code})", _CONNECT
         )
     if answer.status_code == 404:
-        return problem(
+        return bad(
             "public", f"{base} does not have what was just written", f"correct the address, or {_CONNECT}"
         )
     if answer.status_code != 200:
-        return problem("public", f"{base} answers with HTTP {answer.status_code}", _CONNECT)
+        return bad("public", f"{base} answers with HTTP {answer.status_code}", _CONNECT)
     if answer.content == probe.data:
         return ok("public", f"{base} serves what was written, without credentials")
     if b"<html" in answer.content[:4096].lower():
-        return problem("public", f"{base} serves a web page in the place of objects", _CONNECT)
-    return problem(
+        return bad("public", f"{base} serves a web page in the place of objects", _CONNECT)
+    return bad(
         "public",
         f"{base} serves {len(answer.content)} other bytes than the {len(probe.data)} that were written",
         "connect it to this bucket and prefix, and let nothing on the way change what it serves",
@@ -91,12 +91,12 @@ def _check_parts(base: str, probe: Probe) -> Iterator[Finding]:
         right = reader.get_range(probe.key, 100, 50) == probe.data[100:150]
         right = right and reader.size(probe.key) == len(probe.data)
     except StoreError as error:
-        yield problem(
+        yield bad(
             "ranges", f"parts of objects can't be read: {error}", "let the web server serve byte ranges"
         )
         return
     if not right:
-        yield problem(
+        yield bad(
             "ranges", "a part of an object, or its size, is wrong", "let nothing on the way change objects"
         )
     elif answer.status_code != 206:
@@ -113,7 +113,7 @@ def _check_missing(base: str, probe: Probe) -> Finding:
     status = _get(f"{base}/{probe.missing}").status_code
     if status in (403, 404):
         return ok("missing", "an object that does not exist is said not to exist")
-    return problem(
+    return bad(
         "missing",
         f"an object that does not exist is answered with HTTP {status}, so readers can't tell",
         "let the web server answer 404, without a page of its own",
@@ -126,10 +126,10 @@ def _check_pointer(base: str, probe: Probe, replace: Replace) -> Finding:
         _get(f"{base}/{probe.pointer}")
         replace(probe.data)
     except (StoreError, httpx.HTTPError) as error:
-        return problem("cache", f"the pointer can't be replaced: {error}", "see replace")
+        return bad("cache", f"the pointer can't be replaced: {error}", "see replace")
     if _get(f"{base}/{probe.pointer}").content == probe.data:
         return ok("cache", "a replaced pointer is seen at once")
-    return problem(
+    return bad(
         "cache",
         "after the pointer was replaced, its old bytes are served: followers would see new epochs late",
         "let the cache pass latest.json (Cloudflare: Caching, Cache Rules, bypass for file name latest.json)",

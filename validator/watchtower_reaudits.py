@@ -2,10 +2,15 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from shared.errors import ConfigError, ModelError
+from shared.machine_facts import available_memory_bytes
+from shared.model_identity import local_folder
 from shared.object_store import ObjectReader
+from shared.reference_memory import GIB, reference_bytes, stored_weight_bytes
 from validator.epoch_evidence import EpochRefused
 from validator.epoch_summary import EpochSummary
 from validator.replay_downloads import Downloads
@@ -49,18 +54,41 @@ class EpochReaudits:
         return None
 
 
-def watchtower_reaudits(config: WatchtowerConfig, reader: ObjectReader) -> EpochReaudits | None:
-    """What repeats audits, if a model is named; torch is imported only then.
+def watchtower_reaudits(
+    config: WatchtowerConfig,
+    reader: ObjectReader,
+    available: Callable[[], int | None] = available_memory_bytes,
+) -> EpochReaudits | None:
+    """What repeats audits, if a model is named and there is room for it; torch is imported only then.
 
     Which are repeated nobody can foresee: the seed is drawn here.
 
     Raises:
         ConfigError: model or calibration can't be had, or do not belong together.
     """
-    if config.model is None:
+    if config.model is None or not _has_room(config.model, config.device, available()):
         return None
     from validator.reaudits import build_reaudits
 
     folder, seed = config.state_dir.expanduser(), secrets.randbits(53)
     reaudits = build_reaudits(config.model, config.device, config.calibration, folder, config.reaudits, seed)
     return EpochReaudits(reader, reaudits, folder)
+
+
+def _has_room(model: str, device: str, available_bytes: int | None) -> bool:
+    """Whether the model fits into this machine's memory; a GPU's is its own affair."""
+    if device != "cpu" or available_bytes is None:
+        return True
+    try:
+        needed = reference_bytes(stored_weight_bytes(local_folder(model)))
+    except ModelError as error:
+        raise ConfigError(str(error)) from None
+    if needed <= available_bytes:
+        return True
+    log.warning(
+        "no audits are repeated: the model takes %.1f GiB, %.1f GiB are available; give this machine or "
+        "container more memory, or leave --model out",
+        needed / GIB,
+        available_bytes / GIB,
+    )
+    return False

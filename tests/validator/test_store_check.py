@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from shared.diagnosis import Finding
 from shared.object_store import FolderStore
 from tests.shared.object_server import Respond, answer, public_folder, serving
 from tests.shared.s3_server import BUCKET, s3_server
@@ -21,7 +22,6 @@ from validator import publish
 from validator.publish_config import StoreCheckConfig
 from validator.store_check import Around, check_store
 from validator.store_check_objects import LARGE_BYTES
-from validator.store_findings import Finding
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def look(store: str, **flags: Any) -> list[Finding]:
 
 
 def levels(found: list[Finding]) -> dict[str, str]:
-    return {finding.check: finding.level for finding in found}
+    return {finding.subject: finding.grade for finding in found}
 
 
 def problems(found: list[Finding]) -> dict[str, str]:
-    return {finding.check: finding.words for finding in found if finding.level == "problem"}
+    return {finding.subject: finding.what for finding in found if finding.grade == "bad"}
 
 
 def cure(found: list[Finding], check: str) -> str:
-    return next(finding.cure for finding in found if finding.check == check)
+    return next(finding.cure for finding in found if finding.subject == check)
 
 
 ALL_OBJECT_CHECKS = ("list", "missing", "write", "create-only", "read", "ranges", "replace")
@@ -64,7 +64,7 @@ ALL_OBJECT_CHECKS = ("list", "missing", "write", "create-only", "read", "ranges"
 def test_a_bucket_in_order_is_found_in_order(s3_endpoint: str, prefix: str) -> None:
     found = look(f"s3://{BUCKET}{prefix}", store_endpoint=s3_endpoint, large=True)
     assert problems(found) == {}
-    passed = [finding.check for finding in found if finding.level == "ok"]
+    passed = [finding.subject for finding in found if finding.grade == "ok"]
     assert passed == ["name", "connection", "clock", "credentials", *ALL_OBJECT_CHECKS, "large"]
     assert "secret-of-tests" not in str(found)
 
@@ -330,10 +330,10 @@ def test_a_key_that_may_not_delete_is_good_and_its_probe_stays() -> None:
     service = Service(lambda r, key: r.command == "DELETE" and fail(r, 403, "AccessDenied"))
     found = look_at(service)
     assert problems(found) == {}
-    (told,) = (finding for finding in found if finding.check == "delete")
-    assert told.level == "note"
-    assert "is good" in told.words
-    folder = re.search(r"checks/[0-9a-f]{16}", told.words)
+    (told,) = (finding for finding in found if finding.subject == "delete")
+    assert told.grade == "note"
+    assert "is good" in told.what
+    folder = re.search(r"checks/[0-9a-f]{16}", told.what)
     assert folder is not None
     assert sorted(service.objects) == [f"{folder[0]}/latest.json", f"{folder[0]}/probe.jsonl"]
 
@@ -401,12 +401,14 @@ PUBLIC_CHECKS = ("public", "ranges", "missing", "cache", "listing")
 
 def of_public(found: list[Finding]) -> list[Finding]:
     """The findings at the public address: those after the pointer was replaced."""
-    return list(itertools.dropwhile(lambda finding: finding.check != "public", found))[:-1]
+    return list(itertools.dropwhile(lambda finding: finding.subject != "public", found))[:-1]
 
 
 def test_a_public_address_in_order_is_found_in_order(tmp_path: Path) -> None:
     found = of_public(look_in_public(tmp_path, public_folder(tmp_path), "/"))
-    assert [(finding.check, finding.level) for finding in found] == [(check, "ok") for check in PUBLIC_CHECKS]
+    assert [(finding.subject, finding.grade) for finding in found] == [
+        (check, "ok") for check in PUBLIC_CHECKS
+    ]
 
 
 def test_a_bucket_that_nobody_else_may_read_is_told(s3_endpoint: str) -> None:
@@ -439,7 +441,7 @@ def open_bucket(s3_endpoint: str) -> str:
 def test_a_bucket_that_everybody_may_read_is_read(s3_endpoint: str, open_bucket: str) -> None:
     flags = {"store_endpoint": s3_endpoint, "public_url": f"{s3_endpoint}/{open_bucket}/below"}
     found = of_public(look(f"s3://{open_bucket}/below", **flags))
-    assert [finding.check for finding in found] == list(PUBLIC_CHECKS)
+    assert [finding.subject for finding in found] == list(PUBLIC_CHECKS)
     assert problems(found) == {}
 
 
@@ -552,10 +554,10 @@ def test_the_command_prints_lines_and_answers_with_a_status(
 ) -> None:
     assert publish.main(["check", "--store", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"ok       folder      {tmp_path} is there and may be written"
+    assert lines[0] == f"ok    folder        {tmp_path} is there and may be written"
     assert publish.main(["check", "--store", str(tmp_path / "none")]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("PROBLEM  folder")
+    assert out.startswith("BAD   folder")
     assert "→ mkdir -p" in out
 
 
@@ -564,12 +566,12 @@ def test_the_command_prints_one_document_for_programs(
 ) -> None:
     assert publish.main(["check", "--store", str(tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["ok"] is True
-    assert {finding["level"] for finding in report["findings"]} == {"ok"}
+    assert report["well"] is True
+    assert {finding["grade"] for finding in report["findings"]} == {"ok"}
     assert publish.main(["check", "--store", str(tmp_path / "none"), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert report["ok"] is False
-    assert set(report["findings"][0]) == {"check", "level", "words", "cure"}
+    assert report["well"] is False
+    assert set(report["findings"][0]) == {"subject", "grade", "what", "cure"}
 
 
 def test_what_was_published_before_is_left_alone(tmp_path: Path) -> None:

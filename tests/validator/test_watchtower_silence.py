@@ -2,11 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.errors import ConfigError
+from shared.object_store import FolderStore
+from shared.reference_memory import GIB
 from tests.validator.auditor_examples import BLOCK_MS
 from tests.validator.model_epochs import model_epoch, tiny_reaudits
 from tests.validator.resealed_epochs import Resealed
@@ -14,7 +18,8 @@ from tests.validator.test_watchtower_process import Rig
 from validator.database import Database
 from validator.epoch_evidence import EpochRefused
 from validator.silent_publisher import HOUR_MS, SET_AGAIN_MS, SilencePolicy
-from validator.watchtower_reaudits import EpochReaudits
+from validator.watchtower_config import WatchtowerConfig
+from validator.watchtower_reaudits import EpochReaudits, watchtower_reaudits
 
 POLICY = SilencePolicy(silent_after_ms=2 * HOUR_MS, keep_ms=24 * HOUR_MS)
 
@@ -110,3 +115,29 @@ def test_an_epoch_with_a_verdict_that_the_model_refutes_is_refused_each_time(tmp
             with pytest.raises(EpochRefused, match="not supported by the model") as refused:
                 checks.check(publisher.summary())
             assert refused.value.cause == "re-audit"
+
+
+def watchtower_config(model: Path) -> WatchtowerConfig:
+    return WatchtowerConfig(source="https://epochs.example.org", model=str(model))
+
+
+def test_without_memory_for_the_model_no_audits_are_repeated_and_the_log_says_so(
+    tiny_model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = FolderStore(tmp_path)
+    assert watchtower_reaudits(watchtower_config(tiny_model_folder), reader, lambda: GIB) is None
+    assert "no audits are repeated: the model takes 2." in caplog.text
+
+
+@pytest.mark.parametrize("available_bytes", [8 * GIB, None])
+def test_with_memory_for_the_model_its_calibration_is_asked_for(
+    tiny_model_folder: Path, tmp_path: Path, available_bytes: int | None
+) -> None:
+    config = replace(watchtower_config(tiny_model_folder), calibration=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="none"):
+        watchtower_reaudits(config, FolderStore(tmp_path), lambda: available_bytes)
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        watchtower_reaudits(watchtower_config(tmp_path / "nowhere"), FolderStore(tmp_path), lambda: GIB)
